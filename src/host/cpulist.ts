@@ -24,7 +24,10 @@ function parsePart(part: string, text: string, at: number): number[] {
     throw new MargayError("E_CPU_SYNTAX", why, { where: `'${text}' at character ${at + 1}` });
   };
   const m = /^\s*(\d+)(?:-(\d+)(?::(\d+))?)?\s*$/.exec(part);
-  if (m === null) return fail(part.trim() === "" ? "a CPU is missing between two commas or at an end" : `'${part.trim()}' is neither a CPU number nor a range`);
+  if (m === null)
+    return fail(
+      part.trim() === "" ? "a CPU is missing between two commas or at an end" : `'${part.trim()}' is neither a CPU number nor a range`,
+    );
   const first = Number(m[1]);
   const last = m[2] === undefined ? first : Number(m[2]);
   const step = m[3] === undefined ? 1 : Number(m[3]);

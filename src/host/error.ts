@@ -21,7 +21,10 @@ export class MargayError extends Error {
   readonly hint: string;
 
   constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
-    super(details.where === undefined ? what : `${what} (${details.where})`, details.cause === undefined ? undefined : { cause: details.cause });
+    super(
+      details.where === undefined ? what : `${what} (${details.where})`,
+      details.cause === undefined ? undefined : { cause: details.cause },
+    );
     const entry = ERROR_CODES[code];
     this.name = "MargayError";
     this.code = code;

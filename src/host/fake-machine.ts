@@ -114,10 +114,15 @@ export function fakeFiles(machine: FakeMachine): Record<string, string | null> {
 
   const total = described.reduce((sum, node) => sum + memoryOf(node), 0);
   const free = described.reduce((sum, node) => sum + freeOf(node), 0);
-  files["proc/meminfo"] = `MemTotal: ${kib(total)} kB\nMemFree: ${kib(free)} kB\nMemAvailable: ${kib(machine.memAvailable ?? free)} kB\nHugepagesize: 2048 kB\n`;
-  files["proc/self/status"] = `Name:\tnode\nCpus_allowed_list:\t${machine.allowed ?? "0-127"}\nMems_allowed_list:\t${machine.allowedMems ?? "0-63"}\n`;
+  files["proc/meminfo"] =
+    `MemTotal: ${kib(total)} kB\nMemFree: ${kib(free)} kB\nMemAvailable: ${kib(machine.memAvailable ?? free)} kB\nHugepagesize: 2048 kB\n`;
+  files["proc/self/status"] =
+    `Name:\tnode\nCpus_allowed_list:\t${machine.allowed ?? "0-127"}\nMems_allowed_list:\t${machine.allowedMems ?? "0-63"}\n`;
   files["proc/cpuinfo"] = online
-    .map((cpu) => `processor\t: ${cpu}\nvendor_id\t: GenuineFake\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: Fake Processor 9000\nstepping\t: 1\nflags\t\t: fpu vme avx512f\npower management:\n\n`)
+    .map(
+      (cpu) =>
+        `processor\t: ${cpu}\nvendor_id\t: GenuineFake\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: Fake Processor 9000\nstepping\t: 1\nflags\t\t: fpu vme avx512f\npower management:\n\n`,
+    )
     .join("");
 
   for (const pool of machine.pools ?? []) Object.assign(files, poolFiles(pool, described, nodes !== null));
@@ -144,7 +149,12 @@ function nodeFiles(node: FakeNode, position: number, nodes: readonly FakeNode[],
     // The kernel lists a node's online CPUs only.
     [`${dir}/cpulist`]: `${formatCpuList((node.cpus ?? []).filter((cpu) => !offline.includes(cpu)))}\n`,
     [`${dir}/distance`]: `${distances.join(" ")}\n`,
-    [`${dir}/meminfo`]: line("MemTotal", memoryOf(node)) + line("MemFree", freeOf(node)) + line("Active(file)", node.filePages ?? 0) + line("Inactive(file)", 0) + line("SReclaimable", 0),
+    [`${dir}/meminfo`]:
+      line("MemTotal", memoryOf(node)) +
+      line("MemFree", freeOf(node)) +
+      line("Active(file)", node.filePages ?? 0) +
+      line("Inactive(file)", 0) +
+      line("SReclaimable", 0),
   };
 }
 
@@ -160,7 +170,8 @@ function poolFiles(pool: FakePool, nodes: readonly FakeNode[], perNode: boolean)
   put(`sys/kernel/mm/hugepages/${name}`, [sum(0), sum(1), sum(2)]);
   files[`sys/kernel/mm/hugepages/${name}/resv_hugepages`] = `${pool.reserved ?? 0}\n`;
   files[`sys/kernel/mm/hugepages/${name}/nr_overcommit_hugepages`] = `${pool.overcommit ?? 0}\n`;
-  if (perNode) for (const [i, counts] of pool.perNode.entries()) put(`sys/devices/system/node/node${nodes[i]?.id}/hugepages/${name}`, counts);
+  if (perNode)
+    for (const [i, counts] of pool.perNode.entries()) put(`sys/devices/system/node/node${nodes[i]?.id}/hugepages/${name}`, counts);
   return files;
 }
 

@@ -20,17 +20,37 @@ describe("readTopology", () => {
     expect(t.online).toHaveLength(16);
     expect(t.allowed).toEqual(t.online);
     expect(t.smt).toBe(2);
-    expect(t.packages.map((p) => p.cpus)).toEqual([[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]);
-    expect(t.cores.map((c) => c.cpus)).toEqual([[0, 8], [1, 9], [2, 10], [3, 11], [4, 12], [5, 13], [6, 14], [7, 15]]);
+    expect(t.packages.map((p) => p.cpus)).toEqual([
+      [0, 1, 2, 3, 8, 9, 10, 11],
+      [4, 5, 6, 7, 12, 13, 14, 15],
+    ]);
+    expect(t.cores.map((c) => c.cpus)).toEqual([
+      [0, 8],
+      [1, 9],
+      [2, 10],
+      [3, 11],
+      [4, 12],
+      [5, 13],
+      [6, 14],
+      [7, 15],
+    ]);
     expect(t.cores[5]).toEqual({ index: 5, coreId: 1, dieId: 0, packageId: 1, node: 1, cpus: [5, 13] });
-    expect(t.nodes.map((n) => [n.id, n.cpus.length, n.memTotal, n.distances])).toEqual([[0, 8, 8 * 2 ** 30, [10, 20]], [1, 8, 8 * 2 ** 30, [20, 10]]]);
+    expect(t.nodes.map((n) => [n.id, n.cpus.length, n.memTotal, n.distances])).toEqual([
+      [0, 8, 8 * 2 ** 30, [10, 20]],
+      [1, 8, 8 * 2 ** 30, [20, 10]],
+    ]);
     expect([t.numa, t.processor.name, t.processor.flags]).toEqual([true, "Fake Processor 9000", ["fpu", "vme", "avx512f"]]);
     expect(t.processor.fields["model name"]).toBe("Fake Processor 9000");
   });
 
   it("should list each cache once with those who share it", () => {
     const t = read({ packages: 2, cores: 2, smt: 2 });
-    expect(t.caches.filter((c) => c.level === 1 && c.type === "Data").map((c) => c.cpus)).toEqual([[0, 4], [1, 5], [2, 6], [3, 7]]);
+    expect(t.caches.filter((c) => c.level === 1 && c.type === "Data").map((c) => c.cpus)).toEqual([
+      [0, 4],
+      [1, 5],
+      [2, 6],
+      [3, 7],
+    ]);
     expect(t.caches.filter((c) => c.level === 3)).toEqual([
       { level: 3, type: "Unified", size: 32 * 2 ** 20, lineSize: 64, ways: 8, sets: 64, cpus: [0, 1, 4, 5] },
       { level: 3, type: "Unified", size: 32 * 2 ** 20, lineSize: 64, ways: 8, sets: 64, cpus: [2, 3, 6, 7] },
@@ -49,7 +69,11 @@ describe("readTopology", () => {
 
   it("should read caches where CPU 0 has no cache directory", () => {
     const none = Object.fromEntries([0, 1, 2, 3].map((i) => [`sys/devices/system/cpu/cpu0/cache/index${i}/level`, null]));
-    expect(read({ cores: 2, files: none }).caches.filter((c) => c.level === 2).map((c) => c.cpus)).toEqual([[1]]);
+    expect(
+      read({ cores: 2, files: none })
+        .caches.filter((c) => c.level === 2)
+        .map((c) => c.cpus),
+    ).toEqual([[1]]);
   });
 
   it("should allow only what the affinity and the cpuset allow, and only online CPUs", () => {
@@ -76,18 +100,31 @@ describe("readTopology", () => {
   it("should make one node of a machine whose kernel shows none", () => {
     const t = read({ cores: 2, nodes: null, memAvailable: 4000 });
     expect(t.numa).toBe(false);
-    expect(t.nodes).toEqual([{ id: 0, cpus: [0, 1], memTotal: 8 * 2 ** 30, memFree: 7 * 2 ** 30, memAvailable: 4000 * 2 ** 20, distances: [10], allowed: true }]);
+    expect(t.nodes).toEqual([
+      { id: 0, cpus: [0, 1], memTotal: 8 * 2 ** 30, memFree: 7 * 2 ** 30, memAvailable: 4000 * 2 ** 20, distances: [10], allowed: true },
+    ]);
   });
 
   it("should do without cache and topology directories", () => {
     const t = read({ cores: 3, noCaches: true, noTopology: true });
     expect(t.caches).toEqual([]);
-    expect(t.cores.map((c) => [c.coreId, c.packageId, c.cpus])).toEqual([[0, 0, [0]], [1, 0, [1]], [2, 0, [2]]]);
+    expect(t.cores.map((c) => [c.coreId, c.packageId, c.cpus])).toEqual([
+      [0, 0, [0]],
+      [1, 0, [1]],
+      [2, 0, [2]],
+    ]);
   });
 
   it("should take unknown ids (-1) for cores of their own in package 0", () => {
-    const unknown = Object.fromEntries([0, 1].flatMap((cpu) => ["core_id", "physical_package_id", "die_id"].map((f) => [`sys/devices/system/cpu/cpu${cpu}/topology/${f}`, "-1\n"])));
-    expect(read({ cores: 2, files: unknown }).cores.map((c) => [c.coreId, c.dieId, c.packageId])).toEqual([[0, 0, 0], [1, 0, 0]]);
+    const unknown = Object.fromEntries(
+      [0, 1].flatMap((cpu) =>
+        ["core_id", "physical_package_id", "die_id"].map((f) => [`sys/devices/system/cpu/cpu${cpu}/topology/${f}`, "-1\n"]),
+      ),
+    );
+    expect(read({ cores: 2, files: unknown }).cores.map((c) => [c.coreId, c.dieId, c.packageId])).toEqual([
+      [0, 0, 0],
+      [1, 0, 0],
+    ]);
   });
 
   it("should find the siblings under the old name too", () => {
@@ -100,14 +137,34 @@ describe("readTopology", () => {
   });
 
   it("should count CPUs in /proc/cpuinfo when there is no /sys, and survive an empty root", () => {
-    const bare = read({ cores: 2, nodes: null, noCaches: true, noTopology: true, files: { "sys/devices/system/cpu/online": null, "sys/devices/system/cpu/present": null } });
+    const bare = read({
+      cores: 2,
+      nodes: null,
+      noCaches: true,
+      noTopology: true,
+      files: { "sys/devices/system/cpu/online": null, "sys/devices/system/cpu/present": null },
+    });
     expect(bare.online).toEqual([0, 1]);
-    expect(readTopology("/nonexistent")).toMatchObject({ online: [0], allowed: [0], numa: false, caches: [], processor: { vendor: "unknown" } });
+    expect(readTopology("/nonexistent")).toMatchObject({
+      online: [0],
+      allowed: [0],
+      numa: false,
+      caches: [],
+      processor: { vendor: "unknown" },
+    });
   });
 
   it("should survive garbage in every file", () => {
     const files = Object.fromEntries(
-      ["cpu/online", "cpu/present", "cpu/cpu0/topology/core_cpus_list", "cpu/cpu0/cache/index0/size", "cpu/cpu0/cache/index1/level", "node/node0/distance", "node/node0/cpulist"].map((f) => [`sys/devices/system/${f}`, "\u0000?? -7 x\n"]),
+      [
+        "cpu/online",
+        "cpu/present",
+        "cpu/cpu0/topology/core_cpus_list",
+        "cpu/cpu0/cache/index0/size",
+        "cpu/cpu0/cache/index1/level",
+        "node/node0/distance",
+        "node/node0/cpulist",
+      ].map((f) => [`sys/devices/system/${f}`, "\u0000?? -7 x\n"]),
     );
     const t = read({ cores: 2, files });
     expect(t.online).toEqual([0, 1]);

@@ -149,7 +149,11 @@ function readProcessor(root: string): Processor {
   };
 }
 
-function readNodes(root: string, isOnline: ReadonlySet<number>, allowedMems: readonly number[] | undefined): { numa: boolean; nodes: NumaNode[] } {
+function readNodes(
+  root: string,
+  isOnline: ReadonlySet<number>,
+  allowedMems: readonly number[] | undefined,
+): { numa: boolean; nodes: NumaNode[] } {
   const nodeDir = join(root, "sys/devices/system/node");
   const ids = numberedEntries(nodeDir, "node");
   if (ids.length === 0) {
@@ -170,7 +174,10 @@ function readNodes(root: string, isOnline: ReadonlySet<number>, allowedMems: rea
     const dir = join(nodeDir, `node${id}`);
     const memory = parseMeminfo(readText(join(dir, "meminfo")) ?? "");
     const bytes = (key: string): number => memory.get(key) ?? 0;
-    const distances = (readText(join(dir, "distance")) ?? "").split(/\s+/).filter((d) => /^\d+$/.test(d)).map(Number);
+    const distances = (readText(join(dir, "distance")) ?? "")
+      .split(/\s+/)
+      .filter((d) => /^\d+$/.test(d))
+      .map(Number);
     return {
       id,
       cpus: ascending((readList(join(dir, "cpulist")) ?? []).filter((cpu) => isOnline.has(cpu))),
