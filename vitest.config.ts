@@ -3,10 +3,9 @@ import { defineConfig } from "vitest/config";
 // Unit tests beside the code. What opens /dev/kvm or starts margay is in test/ and runs under node:test.
 export default defineConfig({
   test: {
-    include: ["src/**/*.test.ts"],
+    include: ["src/**/*.test.ts", "scripts/**/*.test.mjs"],
     pool: "threads",
     testTimeout: 20_000,
-    // node:sqlite and friends print notes on stderr; a failing test shows its own output anyway.
     silent: "passed-only",
   },
 });

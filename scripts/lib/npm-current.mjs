@@ -16,6 +16,7 @@ const isForHere = ({ os, cpu, libc }) =>
 
 const present = packagesOf("node_modules/.package-lock.json");
 const missing = Object.entries(packagesOf("package-lock.json")).filter(
-  ([path, entry]) => path !== "" && isForHere(entry) && !(entry.optional && !entry.os && !entry.cpu) && present[path]?.version !== entry.version,
+  ([path, entry]) =>
+    path !== "" && isForHere(entry) && !(entry.optional && !entry.os && !entry.cpu) && present[path]?.version !== entry.version,
 );
 process.exit(missing.length === 0 ? 0 : 1);
