@@ -71,14 +71,17 @@ install_debian_packages() {
   rm -f "$log"
 }
 
-# No install scripts: every npm package margay uses ships prebuilt.
+# No install scripts: every npm package margay uses ships prebuilt. Not `npm ci`: it refuses a lock file made at a registry that
+# lacks some other platforms' binaries; this installs the locked versions all the same, and the second look makes sure of it.
 install_npm_packages() {
   if node scripts/lib/npm-current.mjs; then
     echo "setup: npm packages: as in package-lock.json"
     return
   fi
   echo "setup: installing: npm packages of package-lock.json into node_modules/"
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null
+  npm install --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier --silent </dev/null ||
+    fail "npm could not install; try: npm install --no-save --ignore-scripts"
+  node scripts/lib/npm-current.mjs || fail "node_modules is not what package-lock.json says; remove node_modules and try again"
 }
 
 require_machine
