@@ -32,6 +32,7 @@ const suites = [
   { name: "lint", command: [bin("biome"), "lint", "--diagnostic-level=error"], timeout: 60 },
   { name: "boundaries", command: [bin("depcruise"), "-c", ".dependency-cruiser.cjs", "src"], timeout: 60 },
   { name: "docs", command: [process.execPath, "scripts/generate-docs.mjs", "--check"], timeout: 60 },
+  { name: "links", command: [process.execPath, "scripts/check-links.mjs"], timeout: 60 },
   {
     name: "unit",
     command: [bin("vitest"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${unitReport}`],
