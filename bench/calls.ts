@@ -4,7 +4,7 @@ import { measure } from "./process.ts";
 import type { Arm, Experiment, Figure } from "./types.ts";
 
 function arm(context: Context, name: string, argv: readonly string[]): Arm {
-  const cpus = new Set(firstCpus(context, 1));
+  const cpus = new Set(context.cpus);
   return { name, run: () => measure(`${context.programs}wall`, name, { argv, cpus, timeout: 120, report: true }) };
 }
 

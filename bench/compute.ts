@@ -1,5 +1,5 @@
 /** Programs that run in the guest as they do natively: the same binary, once by `margay run --native`, once by `margay run`. */
-import { type Context, firstCpus, margayRun } from "./context.ts";
+import { type Context, margayRun } from "./context.ts";
 import { measure } from "./process.ts";
 import type { Arm, Experiment, Figure, Source, Target } from "./types.ts";
 
@@ -90,7 +90,7 @@ function arm(context: Context, side: "native" | "guest", load: Workload): Arm {
       measure(`${context.programs}wall`, side, {
         argv: margayRun(context, side, load.threads, program),
         env: { BENCH_PAGES: hostPages(context), OMP_NUM_THREADS: n, OPENBLAS_NUM_THREADS: n, OMP_PROC_BIND: "true" },
-        cpus: new Set(firstCpus(context, load.threads)),
+        cpus: new Set(context.cpus),
         timeout: 120,
         report: true,
       }),

@@ -1,7 +1,7 @@
 /** What margay itself needs in memory, beyond what it gives the guest: looked at from outside while a program holds still. */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { type Context, firstCpus, margayRun } from "./context.ts";
+import { type Context, margayRun } from "./context.ts";
 import { killLater } from "./process.ts";
 import { guestRanges } from "./slots.ts";
 import { parseSmaps, sumSmaps } from "./smaps.ts";
@@ -76,7 +76,6 @@ export function memory(context: Context): Experiment {
     above: { arm: "margay", key },
     ...(atMost !== undefined && { target: { atMost } }),
   });
-  firstCpus(context, 1);
   return {
     name: "memory",
     about: `resident memory of margay outside the guest's memory slots (/proc/PID/smaps), one thread, and the step to ${MANY}`,

@@ -6,7 +6,7 @@ import type { Readings, Sample } from "./types.ts";
 export interface Command {
   readonly argv: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** CPUs whose other users count as disturbance. */
+  /** CPUs whose other users count as disturbance: all of --cpus, also for one thread. A busy SMT sibling costs a third of the speed. */
   readonly cpus: ReadonlySet<number>;
   /** Seconds until it is killed with all its children. */
   readonly timeout: number;

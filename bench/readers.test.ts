@@ -91,7 +91,8 @@ function fakeProcess(at: number, pid: number): (address: number, length: number)
 
 describe("the slots of a running margay", () => {
   const at = 0x7b0000000000;
-  const line = (start: number): string => `${start.toString(16)}-${(start + STATE_SIZE).toString(16)} rw-s 00000000 00:01 5 /dev/zero (deleted)\n`;
+  const line = (start: number): string =>
+    `${start.toString(16)}-${(start + STATE_SIZE).toString(16)} rw-s 00000000 00:01 5 /dev/zero (deleted)\n`;
 
   it("should be translated to host addresses by the range they stand in", () => {
     expect(slotRanges(fakeProcess(at, 42), at)).toEqual([
@@ -114,7 +115,10 @@ describe("reports of the programs", () => {
   });
 
   it("should be divided into numbers and words", () => {
-    expect(divide({ gflops: 2.5, core: "Zen", verified: true })).toEqual({ readings: { gflops: 2.5 }, notes: { core: "Zen", verified: true } });
+    expect(divide({ gflops: 2.5, core: "Zen", verified: true })).toEqual({
+      readings: { gflops: 2.5 },
+      notes: { core: "Zen", verified: true },
+    });
   });
 });
 
@@ -145,7 +149,11 @@ describe("the table", () => {
       { arm: "guest", value: { ...value, median: 9.7 } },
       { arm: "native", value: { ...value, median: 10 } },
     ];
-    const text = table([{ label: "triad", unit: "GB/s", value, interval: [0.96, 0.98], rounds: 11, parts, target: { atLeast: 0.99 }, verdict: "missed" }]);
-    expect(text.split("\n")[1]).toMatch(/^triad +guest 9\.700 GB\/s +native 10\.00 GB\/s +0\.9700 +0\.9600 \.\. 0\.9800 .* >= 0\.99 +missed$/);
+    const text = table([
+      { label: "triad", unit: "GB/s", value, interval: [0.96, 0.98], rounds: 11, parts, target: { atLeast: 0.99 }, verdict: "missed" },
+    ]);
+    expect(text.split("\n")[1]).toMatch(
+      /^triad +guest 9\.700 GB\/s +native 10\.00 GB\/s +0\.9700 +0\.9600 \.\. 0\.9800 .* >= 0\.99 +missed$/,
+    );
   });
 });

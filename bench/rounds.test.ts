@@ -68,7 +68,9 @@ describe("figures", () => {
   });
 
   it("should refuse a reading that nobody took", () => {
-    expect(() => outcomeOf({ ...figure, above: { arm: "guest", key: "other" } }, [round(1, 1)], seededRandom(1))).toThrow('no reading "other" of "guest"');
+    expect(() => outcomeOf({ ...figure, above: { arm: "guest", key: "other" } }, [round(1, 1)], seededRandom(1))).toThrow(
+      'no reading "other" of "guest"',
+    );
   });
 
   it("should call a target met, missed, or open when the interval reaches it", () => {
