@@ -68,17 +68,23 @@ const suites = [
 async function runSuite(suite) {
   const log = `${logs}/${suite.name.replace(" ", "-")}.log`;
   const kept = [];
-  const { push, end } = lines((line) => {
+  const output = lines((line) => {
     kept.push(line);
     if (suite.live) say(`  | ${line}`);
   });
   const [command, ...args] = suite.command;
   const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" };
-  const { code, seconds, timedOut } = await run(command, args, { env, timeout: suite.timeout, onStdout: push, onStderr: push });
-  end();
+  const { code, seconds, timedOut } = await run(command, args, {
+    env,
+    timeout: suite.timeout,
+    onStdout: output.push,
+    onStderr: output.push,
+  });
+  output.end();
   if (timedOut) kept.push(`check: stopped after ${suite.timeout} s`);
   writeFileSync(log, `${kept.join("\n")}\n`);
-  const counts = suite.count ? suite.count(code, kept.join("\n")) : byExitCode(code);
+  const end = timedOut ? 124 : code;
+  const counts = suite.count ? suite.count(end, kept.join("\n")) : byExitCode(end);
   if (counts.failed > 0 && !suite.live) for (const line of kept.slice(-80)) say(`  | ${line}`);
   say(
     `${counts.failed > 0 ? "FAILED" : "ok"}  ${suite.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped in ${seconds.toFixed(1)} s${counts.failed > 0 ? ` (all of it: ${log})` : ""}`,
