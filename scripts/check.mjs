@@ -131,7 +131,7 @@ async function main() {
     if (result.failed > 0) broken.add(suite.name);
     if (suite.name === "build" && result.failed === 0 && problem === null) {
       const doctor = askDoctor();
-      kind = doctor.answer?.kvm?.kind ?? "";
+      kind = doctor.kind;
       if (!doctor.ok) {
         problem = `does not do what margay needs: ${doctor.text}`;
         say(`check: EMULATED: margay doctor: virtual nodes cannot run here; the core tests run in the lab only. ${doctor.text}`);

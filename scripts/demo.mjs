@@ -76,7 +76,7 @@ async function main() {
     },
   ];
 
-  const kind = doctor.answer?.kvm?.kind ?? "kind unknown";
+  const { kind } = doctor;
   say(`demo: KVM: ${kind}; ${cpus()[0].model}, ${threads} CPUs, Linux ${release()}, Node ${process.version}`);
   say(`demo: ${pairs} pairs each, native and virtual node in turn; the table shows medians\n`);
   const results = [];

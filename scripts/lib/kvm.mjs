@@ -24,14 +24,21 @@ export function kvmProblem() {
   return perl.status === 0 && perl.stdout !== "" ? perl.stdout.trim() : null;
 }
 
-/** `margay doctor --json` of the built margay: its exit code, its answer (null when it gave none) and its last line of text. */
+/**
+ * What `margay doctor --json` of the built margay says: { ok: `run` will work, kind: of KVM, text: the verdict }. Where it gives no
+ * answer, the verdict is its last line on stderr.
+ */
 export function askDoctor() {
-  const json = spawnSync(process.execPath, ["bin/margay.js", "doctor", "--json"], { encoding: "utf8", timeout: 60_000 });
-  let answer = null;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["bin/margay.js", "doctor", "--json"], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  let answer = {};
   try {
-    answer = JSON.parse(json.stdout);
+    answer = JSON.parse(stdout);
   } catch {
     // An answer that is no JSON counts as none; the exit code tells the rest.
   }
-  return { ok: json.status === 0, answer, text: (json.stderr || "").trim().split("\n").at(-1) ?? "" };
+  const text = answer.verdict?.text ?? `${stderr ?? ""}`.trim().split("\n").at(-1);
+  return { ok: status === 0, kind: answer.kvm?.kind ?? "kind unknown", text };
 }
