@@ -1,0 +1,73 @@
+// What the tests in the lab machine are written with.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+
+export const MARGAY = "/opt/margay/bin/margay.js";
+
+/** Thrown by a test that cannot be done here, with the reason. */
+export class Skip extends Error {}
+
+/** Throws with `what` unless `condition` holds. */
+export function check(condition, what) {
+  if (!condition) throw new Error(what);
+}
+
+/**
+ * Runs a program to its end.
+ * @param {readonly string[]} argv
+ * @param {{cwd?: string, input?: string, env?: object, signal?: AbortSignal}} options
+ * @returns {Promise<{stdout: Buffer, stderr: Buffer, code: number}>} death by signal N counts as 128+N, as in a shell
+ */
+export function execute(argv, { cwd, input = "", env, signal } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(argv[0], argv.slice(1), { cwd, env: { ...process.env, ...env }, signal, killSignal: "SIGKILL" });
+    const stdout = [];
+    const stderr = [];
+    child.stdout.on("data", (bytes) => stdout.push(bytes));
+    child.stderr.on("data", (bytes) => stderr.push(bytes));
+    child.stdin.on("error", () => {}); // a program need not read its input
+    child.stdin.end(input);
+    child.on("error", reject);
+    child.on("close", (code, by) => {
+      resolve({ stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr), code: code ?? 128 + constants.signals[by] });
+    });
+  });
+}
+
+const excerpt = (bytes) => {
+  const text = bytes.toString("latin1");
+  return JSON.stringify(text.length > 300 ? `...${text.slice(-300)}` : text);
+};
+
+/** Where two outputs part, in words. */
+function difference(what, native, guest) {
+  if (native.equals(guest)) return [];
+  let at = 0;
+  while (at < native.length && native[at] === guest[at]) at += 1;
+  const from = Math.max(0, at - 40);
+  const part = (bytes) => excerpt(bytes.subarray(from, at + 120));
+  return [`${what} differs at byte ${at} (${native.length} and ${guest.length} bytes): native ${part(native)}, guest ${part(guest)}`];
+}
+
+/**
+ * Runs a program natively and in a virtual node, both times in the same, empty directory, and requires equal output and exit code.
+ * @param {readonly string[]} argv the program by absolute path
+ * @param {{directory: string, signal: AbortSignal}} context
+ * @param {{options?: readonly string[], input?: string}} how options for `margay run`
+ */
+export async function same(argv, { directory, signal }, { options = [], input } = {}) {
+  if (!existsSync(argv[0])) throw new Skip(`no ${argv[0]} on the machine that built the image`);
+  const run = (whole) => {
+    const cwd = join(directory, "work");
+    rmSync(cwd, { recursive: true, force: true });
+    mkdirSync(cwd);
+    return execute(whole, { cwd, input, signal });
+  };
+  const native = await run(argv);
+  const guest = await run([process.execPath, MARGAY, "run", ...options, "--", ...argv]);
+  const found = [...difference("stdout", native.stdout, guest.stdout), ...difference("stderr", native.stderr, guest.stderr)];
+  if (native.code !== guest.code) found.unshift(`exit code: native ${native.code}, guest ${guest.code}`);
+  check(found.length === 0, found.join("\n"));
+}
