@@ -75,10 +75,11 @@ async function runSuite(suite) {
     if (suite.live) say(`  | ${line}`);
   });
   const [command, ...args] = suite.command;
-  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" };
+  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: undefined };
+  const timeout = Math.max(1, Math.min(suite.timeout, (limit - Date.now()) / 1000));
   const { code, seconds, timedOut } = await run(command, args, {
     env,
-    timeout: suite.timeout,
+    timeout,
     onStdout: output.push,
     onStderr: output.push,
   });
