@@ -21,8 +21,9 @@ export interface LoadTarget {
 
 /** A host file opened for loading. Whoever opened it closes it. */
 export interface LoadFile {
+  /** Absolute, without symbolic links, as /proc/PID/maps shows it. A byte string (latin1), like all paths here. */
   readonly path: string;
-  /** Host descriptor, good for `LoadTarget.mmap` until `close`. */
+  /** Host descriptor, closed by `close`: a LoadTarget that needs the file longer duplicates it. */
   readonly fd: number;
   /** Bytes at the time of opening. */
   readonly size: number;
