@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { type FakeMachine, type FakeRoot, makeFakeRoot } from "./fake-machine.ts";
+import { type FakeMachine, type FakeRoot, makeFakeRoot } from "./fake-machine.testing.ts";
 import { type HugePages, pagesToHave, readHugePages } from "./hugepages.ts";
 
 const roots: FakeRoot[] = [];

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { readCgroupLimits } from "./cgroup.ts";
-import { type FakeMachine, type FakeRoot, makeFakeRoot } from "./fake-machine.ts";
+import { type FakeMachine, type FakeRoot, makeFakeRoot } from "./fake-machine.testing.ts";
 import { readLimits, readMemoryBudget } from "./limits.ts";
 
 const GIB = 2 ** 30;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { formatError, MargayError } from "../host/error.ts";
-import { type FakeMachine, type FakeRoot, makeFakeRoot } from "../host/fake-machine.ts";
+import { type FakeMachine, type FakeRoot, makeFakeRoot } from "../host/fake-machine.testing.ts";
 import { readMemoryBudget } from "../host/limits.ts";
 import { readTopology } from "../host/topology.ts";
 import { choosePartition, MIN_MEMORY, type Partition, type PartitionRequest } from "./partition.ts";
