@@ -2,7 +2,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ERROR_CODES, errorsPage } from "./error-codes.ts";
-import { asMargayError, exitCodeOf, formatError, MargayError } from "./error.ts";
+import { asMargayError, codeOfHostError, exitCodeOf, formatError, MargayError } from "./error.ts";
+import { HostError } from "./host-error.ts";
 
 describe("formatError", () => {
   it("should say code, what, where and hint in one line", () => {
@@ -39,6 +40,30 @@ describe("MargayError", () => {
     expect(exitCodeOf(new MargayError("E_TIMEOUT", "60 s are over"))).toBe(124);
     expect(exitCodeOf(new Error("stray"))).toBe(125);
     expect(asMargayError(e)).toBe(e);
+  });
+});
+
+describe("a failed host call", () => {
+  it.each([
+    ["open /dev/kvm", 2, "E_NO_KVM"],
+    ["open /dev/kvm", 19, "E_NO_KVM"],
+    ["open /dev/kvm", 13, "E_KVM_DENIED"],
+    ["open /dev/kvm", 16, "E_KVM_BUSY"],
+    ["open /dev/kvm", 24, "E_LIMIT"],
+    ["KVM_CREATE_VM", 16, "E_KVM_BUSY"],
+    ["KVM_CREATE_VCPU", 12, "E_KVM_BUSY"],
+    ["KVM_SET_USER_MEMORY_REGION", 12, "E_NO_MEMORY"],
+    ["KVM_SET_SREGS", 22, "E_KVM_FAILED"],
+    ["mmap", 12, "E_NO_MEMORY"],
+    ["mmap", 13, "E_SYSCALL"],
+  ])("should mean for %s with errno %d: %s", (call, errno, code) => {
+    expect(codeOfHostError(new HostError(call, errno))).toBe(code);
+  });
+
+  it("should be told in one line, not as a mistake of margay's", () => {
+    expect(formatError(new HostError("open /dev/kvm", 13))).toBe(
+      `margay: E_KVM_DENIED: open /dev/kvm: EACCES, permission denied: ${ERROR_CODES.E_KVM_DENIED.hint}`,
+    );
   });
 });
 

@@ -1,5 +1,7 @@
 /** margay's own failures as data: code, what, where, hint. Formatting is separate; the codes are in error-codes.ts. */
+import { EACCES, EAGAIN, EBUSY, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENXIO, EPERM } from "../abi/errno.ts";
 import { ERROR_CODES, type ErrorCode, type ExitCode } from "./error-codes.ts";
+import { HostError } from "./host-error.ts";
 
 export type { ErrorCode, ExitCode };
 
@@ -51,12 +53,28 @@ export function exitCodeOf(error: unknown): ExitCode {
   return asMargayError(error).exitCode;
 }
 
-/** Any thrown value as a MargayError: itself, or an E_INTERNAL around it. */
+/** Any thrown value as a MargayError: itself, a failed host call by its error number, or an E_INTERNAL around it. */
 export function asMargayError(error: unknown): MargayError {
   if (error instanceof MargayError) return error;
+  if (error instanceof HostError) return new MargayError(codeOfHostError(error), error.message, { cause: error });
   if (!(error instanceof Error)) return new MargayError("E_INTERNAL", String(error));
   const frame = error.stack?.split("\n").find((line) => line.startsWith("    at "));
   return new MargayError("E_INTERNAL", `${error.name}: ${error.message}`, { where: frame?.trim(), cause: error });
+}
+
+/** What a failed host call means to the user, by the call's name (as kvm.ts and memory.ts give it) and its error number. */
+export function codeOfHostError({ call, errno }: HostError): ErrorCode {
+  if (call === "open /dev/kvm") {
+    if (errno === EACCES || errno === EPERM) return "E_KVM_DENIED";
+    if (errno === ENOENT || errno === ENXIO || errno === ENODEV) return "E_NO_KVM";
+  }
+  if (errno === EMFILE || errno === ENFILE || errno === EAGAIN) return "E_LIMIT";
+  if (call === "open /dev/kvm" || call.startsWith("KVM_")) {
+    // EBUSY: another hypervisor holds the processor. ENOMEM while a machine is made: KVM itself is full.
+    if (errno === EBUSY || (errno === ENOMEM && call.startsWith("KVM_CREATE_"))) return "E_KVM_BUSY";
+    return errno === ENOMEM ? "E_NO_MEMORY" : "E_KVM_FAILED";
+  }
+  return errno === ENOMEM ? "E_NO_MEMORY" : "E_SYSCALL";
 }
 
 /** Control characters as `\xNN`, tabs and newlines as `\t` and `\n`; everything else unchanged. */

@@ -3,10 +3,10 @@
  * Everything it opens is closed again. Only for `margay doctor` and tests: a run makes its own virtual machine at once.
  */
 import { statSync } from "node:fs";
-import { EACCES, EBUSY, EEXIST, EIO, ENOENT, ENODEV, ENOMEM, ENXIO, EPERM } from "../abi/errno.ts";
+import { EIO } from "../abi/errno.ts";
 import * as K from "../abi/kvm.ts";
 import { NR } from "../abi/nr.ts";
-import type { ErrorCode } from "./error.ts";
+import { codeOfHostError, type ErrorCode } from "./error.ts";
 import { createGateArea, openGate, type Sys, viewMemory } from "./gate.ts";
 import { HostError } from "./host-error.ts";
 import * as kvm from "./kvm.ts";
@@ -100,7 +100,7 @@ export function probeKvm(): KvmProbe {
     probe.ring0Speed = ring0Speed(sys, scratch, { device, vm, vcpu });
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
-    probe.failure = { code: codeOf(error), text: error.message };
+    probe.failure = { code: codeOfHostError(error), text: error.message };
   } finally {
     for (const fd of open.reverse()) sys(NR.close, fd);
   }
@@ -108,16 +108,6 @@ export function probeKvm(): KvmProbe {
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-function codeOf(error: HostError): ErrorCode {
-  if (error.call === "open /dev/kvm") {
-    if (error.errno === EACCES || error.errno === EPERM) return "E_KVM_DENIED";
-    if (error.errno === ENOENT || error.errno === ENXIO || error.errno === ENODEV) return "E_NO_KVM";
-    return error.errno === EBUSY ? "E_KVM_BUSY" : "E_KVM_FAILED";
-  }
-  // Another hypervisor that holds VMX shows as EBUSY, a full KVM as ENOMEM or EEXIST.
-  return error.errno === EBUSY || error.errno === ENOMEM || error.errno === EEXIST ? "E_KVM_BUSY" : "E_KVM_FAILED";
-}
 
 const ROUNDS = 50_000;
 const CODE_AT = 0x1000;
