@@ -21,15 +21,15 @@ export interface ElfSpec {
   readonly size?: number;
   /** Path for a PT_INTERP, which is then added in front. */
   readonly interpreter?: string;
-  /** The byte at each offset that no header occupies. Default: a value that is never 0. */
-  readonly fill?: (offset: number) => number;
 }
 
 const INTERPRETER_AT = 0x800;
+/** What no header occupies: bytes that are never 0 and tell their place modulo 251. */
+const PATTERN = Uint8Array.from({ length: 2 ** 17 }, (_, i) => (i % 251) + 1);
 
 /** The bytes of an ELF file. Defaults: a PIE with one r-x segment at 0 that holds the first page. */
 export function makeElf(spec: ElfSpec = {}): Uint8Array {
-  const bytes = Uint8Array.from({ length: spec.size ?? 65536 }, (_, i) => (spec.fill ?? ((o) => (o % 251) + 1))(i));
+  const bytes = PATTERN.slice(0, spec.size ?? 65536);
   const view = new DataView(bytes.buffer);
   const headers: HeaderSpec[] = [...(spec.headers ?? [load({})])];
   if (spec.interpreter !== undefined) {
