@@ -86,7 +86,7 @@ export function readMemoryBudget(root = "/"): MemoryBudget {
   };
 }
 
-/** Reserved pages are promised but not tied to a node: they are taken off the fullest nodes' share in proportion. */
+/** Reserved pages are promised but not tied to a node: each node's free pages are counted less in the proportion of what is promised. */
 function freePerNode(pool: HugePool | undefined): Map<number, number> {
   const free = new Map<number, number>();
   if (pool === undefined || pool.free === 0) return free;
