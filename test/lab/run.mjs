@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Runs margay's core tests, its demo or any command on a textbook-KVM machine with two NUMA nodes, emulated. docs/lab.md describes it.
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -64,6 +64,16 @@ function printer() {
   return { counts, onMessage };
 }
 
+const PREFIX = "margay-lab-";
+
+/** Removes the temporary directories of runs that were killed before they could do it themselves: the name tells whose it is. */
+function removeLeftovers() {
+  for (const name of readdirSync(tmpdir())) {
+    const owner = name.startsWith(PREFIX) ? Number.parseInt(name.slice(PREFIX.length), 10) : Number.NaN;
+    if (owner > 0 && !existsSync(`/proc/${owner}`)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
 async function main() {
   const chosen = options();
   if (chosen.help) {
@@ -82,7 +92,8 @@ async function main() {
   }
   if (chosen.shell) return runShell(image);
 
-  const directory = mkdtempSync(join(tmpdir(), "margay-lab-"));
+  removeLeftovers();
+  const directory = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
   const saved = join(CACHE, "console.log");
   const { counts, onMessage } = printer();
   // Temporary files go on every way out; machine.mjs ends QEMU the same way.

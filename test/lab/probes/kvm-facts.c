@@ -1,6 +1,7 @@
 // What /dev/kvm does where its documentation is silent and margay relies on it. One line per fact: "name: answer".
 // Runs on PVM and on textbook KVM alike; `node test/lab/run.mjs` runs it in the lab (/lab/probes), docs/lab.md says what the answers mean.
 //   kvm-facts edits    does an edited guest page-table entry take effect, and what makes it do so
+//   kvm-facts running  the same while another thread's vCPU uses the entry all the time
 //   kvm-facts rip      is a new RIP honoured after the exit by `out`
 //   kvm-facts efault   what KVM_RUN returns where the host's own mapping does not allow the access
 //   kvm-facts cost     microseconds per system call: answered in the guest, by user space
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -277,6 +279,53 @@ static void edits(void) {
     for (enum way way = 0; way < WAYS; way++) edits_with(way, backing);
 }
 
+// --- running -------------------------------------------------------------------------------------------------------------------------
+
+enum { ANSWER = 0x900000 };
+
+static void *spin(void *result) {
+  *(int *)result = enter();
+  return NULL;
+}
+
+/** Microseconds until the running vCPU shows that value in the window; -1 after a second. */
+static double seen_after(uint64_t value) {
+  double begin = seconds(), passed;
+  while ((passed = seconds() - begin) < 1)
+    if (*(volatile uint64_t *)(memory + ANSWER) == value) return passed * 1e6;
+  return -1;
+}
+
+static void running(void) {
+  for (enum way way = DONTNEED; way < WAYS; way++) {
+    if (way == TO_NONE) continue;  // an access meanwhile would end KVM_RUN with EFAULT, now and then
+    char name[120];
+    pthread_t thread;
+    int rc;
+    prepare(SMALL);
+    // 1: mov 0x30000000,%rax; mov %rax,0x900000; jmp 1b
+    code(CODE, (uint8_t[]){0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0x30, 0x48, 0x89, 0x04, 0x25, 0, 0, 0x90, 0, 0xeb, 0xee}, 18);
+    words(PAGE_A)[0] = 0x1111, words(PAGE_B)[0] = 0x2222;
+    set_window(0, PAGE_A | PRESENT | WRITE | USER);
+    start_at(CODE, 0);
+    pthread_create(&thread, NULL, spin, &rc);
+    snprintf(name, sizeof name, "running vCPU, %s", way_names[way]);
+    if (seen_after(0x1111) < 0) {
+      answer(name, "the vCPU does not run");
+      return;
+    }
+    set_window(0, PAGE_B | PRESENT | WRITE | USER);
+    invalidate(way, SMALL, PAGE_A);
+    double remap = seen_after(0x2222);
+    // Taking the entry away ends the guest's loop with a page fault, and with it the thread.
+    set_window(0, 0);
+    double begin = seconds();
+    invalidate(way, SMALL, PAGE_B);
+    pthread_join(thread, NULL);
+    answer(name, "remap seen after %.0f us, unmap after %.0f us: %s", remap, (seconds() - begin) * 1e6, exit_text(rc));
+  }
+}
+
 // --- rip -----------------------------------------------------------------------------------------------------------------------------
 
 static void rip(void) {
@@ -396,7 +445,7 @@ static void cost(void) {
 }
 
 int main(int argc, char **argv) {
-  struct { const char *name; void (*measure)(void); } all[] = {{"edits", edits}, {"rip", rip}, {"efault", efault}, {"cost", cost}};
+  struct { const char *name; void (*measure)(void); } all[] = {{"edits", edits}, {"running", running}, {"rip", rip}, {"efault", efault}, {"cost", cost}};
   alarm(30);  // a guest that never leaves is an answer too
   answer("kind of KVM", "%s", pvm() ? "PVM" : "textbook");
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
