@@ -105,3 +105,18 @@ export class Assembler {
     return { code, labels: this.#labels, listing: this.#listing };
   }
 }
+
+/** The listing as text, one instruction a line: address, bytes, mnemonic with labels (docs/boot-pages.md shows it). */
+export function listingText(program: Program, from = 0, to = program.code.length): string {
+  const hex = (n: number, width: number): string => n.toString(16).padStart(width, "0");
+  const names = new Map<number, string[]>();
+  for (const [name, address] of program.labels) names.set(address, [...(names.get(address) ?? []), name]);
+  return program.listing
+    .filter(({ address }) => address >= from && address < to)
+    .flatMap(({ address, size, text }) => {
+      const bytes = [...program.code.subarray(address, address + size)].map((b) => hex(b, 2)).join(" ");
+      const label = names.get(address)?.map((name) => `${name}:`) ?? [];
+      return [...label, `  ${hex(address, 3)}  ${bytes.padEnd(21)}  ${text}`];
+    })
+    .join("\n");
+}
