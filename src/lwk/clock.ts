@@ -210,8 +210,8 @@ export function refreshClock(page: ClockPage, sample: ClockSample, readTsc: () =
     const rawRate = f64[RAW_NOMINAL / 8 + 1];
     const host = project(sample, tsc, rate, rawRate);
     const interval = Number(cycles) * rate;
-    const monotonic = steer(guest, host.monotonic, rate, interval);
-    const raw = steer(guestRaw, host.raw, rawRate, interval);
+    const monotonic = steer(guest, host.monotonic, rate, interval, sample.monotonic.spread);
+    const raw = steer(guestRaw, host.raw, rawRate, interval, sample.raw.spread);
 
     const blur = OFFSET_NS + (sample.realtime.spread + sample.monotonic.spread + sample.boottime.spread) * rate;
     follow(i64, WALL_OFFSET / 8, host.realtime - host.monotonic, blur);
@@ -280,10 +280,16 @@ function project(sample: ClockSample, tsc: bigint, rate: number, rawRate: number
   return { realtime, monotonic: at(sample.monotonic, rate), raw: at(sample.raw, rawRate), boottime: at(sample.boottime, rate), taiOffset };
 }
 
-/** Where a clock that shows `guest` goes on and at which rate, when the host's shows `host` and runs at `rate`; `interval` ns since the last look. */
-function steer(guest: bigint, host: bigint, rate: number, interval: number): { base: bigint; rate: number } {
-  const error = Number(host - guest);
-  if (error > STEP_NS) return { base: host, rate };
+/**
+ * Where a clock that shows `guest` goes on and at which rate, when the host's shows `host` and runs at `rate`; `interval` ns since the
+ * last look. A look that took `spread` cycles (its thread may have lost the CPU) says nothing about errors below half of that, and a step
+ * goes only as far as is certain, because it cannot be taken back.
+ */
+function steer(guest: bigint, host: bigint, rate: number, interval: number, spread: number): { base: bigint; rate: number } {
+  const doubt = (spread / 2) * rate;
+  const difference = Number(host - guest);
+  const error = Math.sign(difference) * Math.max(0, Math.abs(difference) - doubt);
+  if (error > STEP_NS) return { base: guest + BigInt(Math.floor(error)), rate };
   const slew = error / Math.max(HORIZON_NS, 2 * interval);
   return { base: guest, rate: rate * (1 + Math.max(-MAX_SLEW, Math.min(MAX_SLEW, slew))) };
 }
