@@ -11,7 +11,7 @@ const onlyDown = rooms.slice(1).map((room, index) => ({
 }));
 
 /** Unit tests and the tools they use stand outside the rooms' rules about packages. */
-const testFile = "[.]test[.]ts$";
+const testFile = "[.]test(ing)?[.]ts$";
 
 module.exports = {
   forbidden: [
@@ -51,17 +51,11 @@ module.exports = {
       from: { pathNot: testFile },
       to: { path: testFile },
     },
-    {
-      name: "no-circles",
-      comment: "Values must not go round in a circle (types may).",
-      severity: "error",
-      from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
-    },
     { name: "resolvable", comment: "An import that leads nowhere.", severity: "error", from: {}, to: { couldNotResolve: true } },
   ],
   options: {
-    // TypeScript 7 has no API for tools yet, so swc reads the sources; type-only imports count too.
+    // TypeScript 7 has no API for tools yet, so swc reads the sources. It does not tell type-only imports apart: they keep to the
+    // rooms like all others, and scripts/check-circles.mjs looks for circles, which types may close.
     parser: "swc",
     tsPreCompilationDeps: true,
     doNotFollow: { path: "node_modules" },

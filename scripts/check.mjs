@@ -33,6 +33,7 @@ const suites = [
   { name: "types", command: [bin("tsc"), "-p", "tsconfig.json", "--noEmit"], timeout: 120 },
   { name: "lint", command: [bin("biome"), "lint", "--diagnostic-level=error"], timeout: 60 },
   { name: "boundaries", command: [bin("depcruise"), "-c", ".dependency-cruiser.cjs", "src"], timeout: 60 },
+  { name: "circles", command: [process.execPath, "scripts/check-circles.mjs"], timeout: 60 },
   { name: "docs", command: [process.execPath, "scripts/generate-docs.mjs", "--check"], timeout: 60 },
   { name: "links", command: [process.execPath, "scripts/check-links.mjs"], timeout: 60 },
   {
