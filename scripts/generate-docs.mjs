@@ -1,14 +1,15 @@
 // Writes the pages of docs/ that are made from tables in the source, or with --check says which of them are stale (exit 1).
-// A table's module exports a function that returns its page. It is bundled before it is imported, since Node 20 reads no TypeScript.
+// A table's module is bundled before it is imported, since Node 20 reads no TypeScript.
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
+import { syscallsPage } from "./lib/syscalls-page.mjs";
 
-/** Page, module, and the module's function `() => string` (Markdown). */
+/** Page, module that holds its table, and the page's text (Markdown) from what the module exports. */
 const pages = [
-  { page: "docs/syscalls.md", module: "src/lwk/syscalls/table.ts", render: "syscallsPage" },
-  { page: "docs/errors.md", module: "src/host/error-codes.ts", render: "errorsPage" },
+  { page: "docs/syscalls.md", module: "src/lwk/syscalls/table.ts", text: ({ allCalls }) => syscallsPage(allCalls()) },
+  { page: "docs/errors.md", module: "src/host/error-codes.ts", text: ({ errorsPage }) => errorsPage() },
 ];
 
 /** Imports a TypeScript module with what it imports; packages stay outside and are found from build/. */
@@ -33,17 +34,12 @@ async function importTypeScript(file) {
 
 const check = process.argv.includes("--check");
 let stale = 0;
-for (const { page, module, render } of pages) {
+for (const { page, module, text: render } of pages) {
   if (!existsSync(module)) {
     console.log(`docs: ${page}: no ${module} yet`);
     continue;
   }
-  const exported = (await importTypeScript(module))[render];
-  if (typeof exported !== "function") {
-    console.log(`docs: ${page}: ${module} exports no ${render}(), page is kept by hand`);
-    continue;
-  }
-  const text = exported();
+  const text = render(await importTypeScript(module));
   const current = existsSync(page) ? readFileSync(page, "utf8") : "";
   if (text === current) {
     console.log(`docs: ${page}: current`);
