@@ -1,7 +1,7 @@
-/** From rounds to figures: values within a round first, then medians over rounds. */
+/** From rounds to figures: ratios within a turn or a round first, then medians. */
 import type { Random } from "./random.ts";
-import { medianInterval, type Spread, spread } from "./statistics.ts";
-import type { Figure, Round, Source, Target } from "./types.ts";
+import { median, medianInterval, type Spread, spread } from "./statistics.ts";
+import type { Figure, Round, Sample, Source, Target } from "./types.ts";
 
 export interface Outcome {
   readonly label: string;
@@ -18,11 +18,24 @@ export interface Outcome {
   readonly verdict?: "met" | "missed" | "open";
 }
 
-function read(round: Round, source: Source): number {
+function sampleOf(round: Round, source: Source): Sample {
   const sample = round.samples.find((one) => one.arm === source.arm);
-  const value = sample?.readings[source.key];
+  if (!sample) throw new Error(`no sample of "${source.arm}"`);
+  return sample;
+}
+
+function read(round: Round, source: Source): number {
+  const value = sampleOf(round, source).readings[source.key];
   if (value === undefined) throw new Error(`no reading "${source.key}" of "${source.arm}"`);
   return value;
+}
+
+/** above / below in one round: the median over turns where both arms have a series of one length, else the ratio of the readings. */
+function ratio(round: Round, above: Source, below: Source): number {
+  const a = sampleOf(round, above).series[above.key];
+  const b = sampleOf(round, below).series[below.key];
+  if (a && b && a.length === b.length) return median(a.map((value, turn) => value / (b[turn] as number)));
+  return read(round, above) / read(round, below);
 }
 
 function reaches(value: number, target: Target): boolean {
@@ -40,7 +53,7 @@ export function outcomeOf(figure: Figure, rounds: readonly Round[], random: Rand
   const kept = rounds.filter((round) => round.kept);
   const { below } = figure;
   const above = kept.map((round) => read(round, figure.above));
-  const values = below ? kept.map((round, i) => (above[i] as number) / read(round, below)) : above;
+  const values = below ? kept.map((round) => ratio(round, figure.above, below)) : above;
   const interval = medianInterval(values, random);
   const value = spread(values);
   return {

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatCpuList, parseCpuList } from "../src/host/cpulist.ts";
-import { exitCost, inGuestCost } from "./calls.ts";
+import { exitCost } from "./calls.ts";
 import { computeExperiments } from "./compute.ts";
 import type { Context } from "./context.ts";
 import { type Outcome, outcomeOf } from "./figures.ts";
@@ -110,7 +110,7 @@ async function carryOut(experiment: Experiment, settings: Settings, random: Rand
   const plan = { rounds: settings.pairs ?? experiment.rounds, calm: settings.calm, patience: settings.patience };
   const { name, about } = experiment;
   try {
-    const rounds = await runRounds(experiment.arms, plan, random, (done, calm) => {
+    const rounds = await runRounds(experiment.round, plan, random, (done, calm) => {
       if (process.stderr.isTTY) process.stderr.write(`\r${name}: ${done} rounds, ${calm} of ${plan.rounds} calm `);
     });
     if (process.stderr.isTTY) process.stderr.write("\n");
@@ -154,7 +154,7 @@ async function main(): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  const all = [...computeExperiments(settings), startTime(settings), exitCost(settings), inGuestCost(settings), memory(settings)];
+  const all = [...computeExperiments(settings), startTime(settings), exitCost(settings), memory(settings)];
   if (settings.list) {
     for (const { name, about } of all) console.log(`${name.padEnd(16)}${about}`);
     return 0;

@@ -61,6 +61,7 @@ async function sample(context: Context): Promise<Sample> {
       rss_per_thread_mib: (many.rssMib - one.rssMib) / (MANY - 1),
       pss_per_thread_mib: (many.pssMib - one.pssMib) / (MANY - 1),
     },
+    series: {},
     notes: { threads: MANY },
     // Memory does not depend on who else runs.
     foreign: 0,
@@ -79,7 +80,7 @@ export function memory(context: Context): Experiment {
   return {
     name: "memory",
     about: `resident memory of margay outside the guest's memory slots (/proc/PID/smaps), one thread, and the step to ${MANY}`,
-    arms: [{ name: "margay", run: () => sample(context) }],
+    round: async () => [await sample(context)],
     figures: [
       value("rss_mib", "margay's own memory (Rss)", 80),
       value("pss_mib", "margay's own memory (Pss)"),

@@ -1,7 +1,8 @@
 /** Runs one program under the stopwatch (src/wall.c) and reads the JSON line it prints. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { disturbance, readCpuTime } from "./load.ts";
-import type { Readings, Sample } from "./types.ts";
+import type { Readable, Writable } from "node:stream";
+import { type CpuTime, disturbance, readCpuTime } from "./load.ts";
+import type { Disturbance, Readings, Sample, Series } from "./types.ts";
 
 export interface Command {
   readonly argv: readonly string[];
@@ -67,65 +68,100 @@ export function lastReport(output: string): Record<string, unknown> {
   return JSON.parse(line) as Record<string, unknown>;
 }
 
-/** Divides a report into numbers and everything else. */
-export function divide(report: Readonly<Record<string, unknown>>): { readings: Readings; notes: Record<string, unknown> } {
+/** Divides a report into numbers, the lists of numbers under "series", and everything else. */
+export function divide(report: Readonly<Record<string, unknown>>): { readings: Readings; series: Series; notes: Record<string, unknown> } {
+  const { series = {}, ...rest } = report;
   const readings: Record<string, number> = {};
   const notes: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(report)) {
+  for (const [key, value] of Object.entries(rest)) {
     if (typeof value === "number") readings[key] = value;
     else notes[key] = value;
   }
-  return { readings, notes };
+  return { readings, series: series as Series, notes };
 }
 
-interface Ended {
+/** A program that runs under the stopwatch. */
+export interface Started {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Resolves when it has ended, well or badly. */
+  readonly ended: Promise<Ended>;
+}
+
+/** How a program ended and what it wrote. */
+export interface Ended {
   readonly stdout: string;
   readonly stderr: string;
+  /** What the stopwatch wrote; empty when it could not start the program. */
   readonly watch: string;
   readonly timedOut: boolean;
 }
 
-function run(wall: string, command: Command): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(wall, ["3", ...command.argv], {
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
-      env: { ...process.env, ...command.env },
-      detached: true, // a process group of its own, so that the timeout reaches grandchildren
+/** Starts `command` under the stopwatch program at `wall`. */
+export function start(wall: string, command: Command): Started {
+  const child = spawn(wall, ["3", ...command.argv], {
+    stdio: ["pipe", "pipe", "pipe", "pipe"],
+    env: { ...process.env, ...command.env },
+    detached: true, // a process group of its own, so that the timeout reaches grandchildren
+  });
+  const texts = ["", "", ""];
+  const streams = [child.stdout, child.stderr, child.stdio[3] as Readable];
+  for (const [i, stream] of streams.entries()) {
+    stream.on("data", (chunk: Buffer) => {
+      texts[i] += chunk.toString();
     });
-    const texts = ["", "", ""];
-    for (const [i, stream] of [child.stdout, child.stderr, child.stdio[3] as NodeJS.ReadableStream].entries()) {
-      stream?.on("data", (chunk: Buffer) => {
-        texts[i] += chunk.toString();
-      });
-    }
+  }
+  child.stdin.on("error", () => {}); // it may end without having read everything
+  const ended = new Promise<Ended>((resolve, reject) => {
     const done = killLater(child, command.timeout * 1000);
     child.on("error", reject);
     child.on("close", () =>
       resolve({ stdout: texts[0] as string, stderr: texts[1] as string, watch: texts[2] as string, timedOut: done() }),
     );
   });
+  return { stdin: child.stdin, stdout: child.stdout, ended };
+}
+
+/** What a program measured, with the CPU time it took itself. */
+export interface Measured {
+  readonly readings: Readings;
+  readonly series: Series;
+  readonly notes: Readonly<Record<string, unknown>>;
+  /** Seconds. */
+  readonly wall: number;
+  /** User and system time, seconds. */
+  readonly cpu: number;
 }
 
 /**
- * Runs `command` once as the arm `arm`, through the stopwatch program at `wall`. Readings: those of the program's report plus wall_ms,
- * user_ms, system_ms and preempted. Rejects with the program's own words when it fails, does not end in time or does not verify.
+ * Reads what a program that has ended measured: the numbers of its report, and wall_ms, user_ms, system_ms, preempted from the stopwatch.
+ * Throws with the program's own words when it failed, did not end in time or did not verify.
  */
-export async function measure(wall: string, arm: string, command: Command): Promise<Sample> {
+export function evaluate(command: Command, { stdout, stderr, watch, timedOut }: Ended): Measured {
   const words = command.argv.join(" ");
-  const before = readCpuTime(command.cpus);
-  const { stdout, stderr, watch, timedOut } = await run(wall, command);
-  const after = readCpuTime(command.cpus);
   if (timedOut) throw new Error(`${words}: not finished after ${command.timeout} s`);
   if (!watch) throw new Error(`${words}: ${stderr.trim() || "did not start"}`);
   const time = JSON.parse(watch) as Stopwatch;
-  if (time.code !== 0)
-    throw new Error(`${words}: exit code ${time.code}: ${(stderr.trim() || stdout.trim()).split("\n").slice(-5).join(" | ")}`);
-  const { readings, notes } = divide(command.report ? lastReport(stdout) : {});
-  if (command.report && notes.verified !== true) throw new Error(`${words}: wrong result: ${stdout.trim()}`);
-  return {
-    arm,
-    readings: { ...readings, wall_ms: time.wall * 1e3, user_ms: time.user * 1e3, system_ms: time.system * 1e3, preempted: time.preempted },
-    notes,
-    ...disturbance(before, after, time.wall, time.user + time.system),
-  };
+  const lastWords = (stderr.trim() || stdout.trim()).split("\n").slice(-5).join(" | ");
+  if (time.code !== 0) throw new Error(`${words}: exit code ${time.code}: ${lastWords}`);
+  const { readings, series, notes } = divide(command.report ? lastReport(stdout) : {});
+  if (command.report && notes.verified !== true) throw new Error(`${words}: wrong result: ${lastWords}`);
+  const own = { wall_ms: time.wall * 1e3, user_ms: time.user * 1e3, system_ms: time.system * 1e3, preempted: time.preempted };
+  return { readings: { ...readings, ...own }, series, notes, wall: time.wall, cpu: time.user + time.system };
+}
+
+/** The sample of an arm, without what only the caller knows: how long it was watched. */
+export function toSample(arm: string, { readings, series, notes }: Measured, disturbed: Disturbance): Sample {
+  return { arm, readings, series, notes, ...disturbed };
+}
+
+/** Runs `command` once, alone, as the arm `arm`. Rejects as evaluate() throws. */
+export async function measure(wall: string, arm: string, command: Command): Promise<Sample> {
+  const before: CpuTime = readCpuTime(command.cpus);
+  const started = start(wall, command);
+  started.stdin.end();
+  const ended = await started.ended;
+  const after = readCpuTime(command.cpus);
+  const measured = evaluate(command, ended);
+  return toSample(arm, measured, disturbance(before, after, measured.wall, measured.cpu));
 }

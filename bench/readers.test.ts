@@ -114,11 +114,13 @@ describe("reports of the programs", () => {
     expect(() => lastReport("Segmentation fault\n")).toThrow("printed no result");
   });
 
-  it("should be divided into numbers and words", () => {
-    expect(divide({ gflops: 2.5, core: "Zen", verified: true })).toEqual({
+  it("should be divided into numbers, series and words", () => {
+    expect(divide({ gflops: 2.5, core: "Zen", series: { gflops: [2, 3] }, verified: true })).toEqual({
       readings: { gflops: 2.5 },
+      series: { gflops: [2, 3] },
       notes: { core: "Zen", verified: true },
     });
+    expect(divide({ n: 1 }).series).toEqual({});
   });
 });
 

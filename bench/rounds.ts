@@ -1,6 +1,6 @@
 /** The order in which arms run, and which rounds count. */
 import { type Random, shuffled } from "./random.ts";
-import type { Arm, Round, Sample } from "./types.ts";
+import type { Round, RunRound, Sample } from "./types.ts";
 
 export interface Plan {
   /** Rounds that shall count. */
@@ -11,11 +11,13 @@ export interface Plan {
   readonly patience: number;
 }
 
-/** Runs every arm once, in random order. */
-async function runRound(arms: readonly Arm[], random: Random): Promise<Round> {
-  const samples: Sample[] = [];
-  for (const arm of shuffled(arms, random)) samples.push(await arm.run());
-  return { samples, disturbance: Math.max(...samples.map((sample) => sample.foreign)), kept: true };
+/** A round in which the arms run one after the other, in random order. */
+export function oneAfterTheOther(arms: readonly (() => Promise<Sample>)[]): RunRound {
+  return async (random) => {
+    const samples: Sample[] = [];
+    for (const run of shuffled(arms, random)) samples.push(await run());
+    return samples;
+  };
 }
 
 /**
@@ -30,20 +32,21 @@ export function choose(rounds: readonly Round[], wanted: number): Round[] {
   return rounds.map((round, i) => ({ ...round, kept: kept.has(i) }));
 }
 
-/** Runs rounds until `plan.rounds` calm ones exist or patience ends. One uncounted run of each arm comes first: it fills the page cache. */
+/** Runs rounds until `plan.rounds` calm ones exist or patience ends. One uncounted round comes first: it fills the page cache. */
 export async function runRounds(
-  arms: readonly Arm[],
+  run: RunRound,
   plan: Plan,
   random: Random,
   progress: (done: number, calm: number) => void,
 ): Promise<Round[]> {
-  for (const arm of arms) await arm.run();
+  await run(random);
   const rounds: Round[] = [];
   let calm = 0;
   while (calm < plan.rounds && rounds.length < plan.rounds * plan.patience) {
-    const round = await runRound(arms, random);
-    rounds.push(round);
-    if (round.disturbance <= plan.calm) calm++;
+    const samples = await run(random);
+    const disturbance = Math.max(...samples.map((sample) => sample.foreign));
+    rounds.push({ samples, disturbance, kept: true });
+    if (disturbance <= plan.calm) calm++;
     progress(rounds.length, calm);
   }
   return choose(rounds, plan.rounds);

@@ -1,3 +1,5 @@
+import type { Random } from "./random.ts";
+
 /**
  * The words of the benchmarks. An experiment has arms (commands to compare) that run in rounds; each round runs every arm once, in random
  * order, so that what disturbs the machine disturbs all arms alike. Figures are made from the rounds, ratios within each round first.
@@ -5,6 +7,9 @@
 
 /** What one run of an arm measured: numbers by name; the name says the unit. */
 export type Readings = Readonly<Record<string, number>>;
+
+/** Readings of every turn of arms that run in lockstep: value i of each arm belongs to turn i. */
+export type Series = Readonly<Record<string, readonly number[]>>;
 
 /** What else ran while an arm did, in CPUs (1 = one CPU fully busy with something else). */
 export interface Disturbance {
@@ -17,6 +22,7 @@ export interface Disturbance {
 export interface Sample extends Disturbance {
   readonly arm: string;
   readonly readings: Readings;
+  readonly series: Series;
   /** Anything else the program said about itself (core name, page sizes), kept for the record. */
   readonly notes: Readonly<Record<string, unknown>>;
 }
@@ -30,11 +36,10 @@ export interface Round {
   readonly kept: boolean;
 }
 
-export interface Arm {
-  readonly name: string;
-  /** Runs the arm once. Rejects when the program fails, times out or does not verify its own result. */
-  run(): Promise<Sample>;
-}
+/**
+ * Runs every arm once, in an order taken from `random`. Rejects when a program fails, times out or does not verify its own result.
+ */
+export type RunRound = (random: Random) => Promise<readonly Sample[]>;
 
 /** Reading `key` of arm `arm`. */
 export interface Source {
@@ -45,7 +50,7 @@ export interface Source {
 /** The bound of the issue. Shown as met or missed, never asserted: it holds for an idle machine. */
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
 
-/** With `below` the figure is above / below in each round; without it is the reading `above` itself. */
+/** With `below` the figure is above / below in each round (in each turn first, where both have a series); without it is the reading `above` itself. */
 export interface Figure {
   readonly label: string;
   readonly unit: string;
@@ -58,7 +63,7 @@ export interface Experiment {
   readonly name: string;
   /** One line: what is compared, with which settings. */
   readonly about: string;
-  readonly arms: readonly Arm[];
+  readonly round: RunRound;
   readonly figures: readonly Figure[];
   /** Rounds unless --pairs says otherwise. */
   readonly rounds: number;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define HUGE (2UL << 20)
 
@@ -36,6 +37,23 @@ static inline long argument(int argc, char **argv, int i, long otherwise) {
     exit(2);
   }
   return value;
+}
+
+/// Lets two programs take turns (../lockstep.ts): with BENCH_TURNS set, prints `word` on a line of its own and waits for one byte on stdin before it goes on.
+/// Call take_turn("turn") before each timed repetition and take_turn("last") after the last one, so that checking disturbs nobody.
+static inline void take_turn(const char *word) {
+  if (!getenv("BENCH_TURNS")) return;
+  puts(word);
+  fflush(stdout);
+  char byte;
+  if (read(0, &byte, 1) != 1) exit(3);
+}
+
+/// Prints `"name": [v[0], v[1], ...]` for the "series" object of the report: one value per turn.
+static inline void print_series(const char *name, const double *v, size_t n) {
+  printf("\"%s\": [", name);
+  for (size_t i = 0; i < n; i++) printf("%s%.6g", i ? ", " : "", v[i]);
+  printf("]");
 }
 
 /// Asks for the page size that the environment variable BENCH_PAGES names (2M or 4K) for all large private memory mapped so far.

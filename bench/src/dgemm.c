@@ -42,7 +42,7 @@ static double residual(long n) {
 }
 
 int main(int argc, char **argv) {
-  long n = argument(argc, argv, 1, 1536), reps = argument(argc, argv, 2, 7);
+  long n = argument(argc, argv, 1, 1536), reps = argument(argc, argv, 2, 15);
   if (n > MAX_N || reps > MAX_REPS) return fprintf(stderr, "dgemm: at most %d and %d\n", MAX_N, MAX_REPS), 2;
   pages_apply(0);
   for (long i = 0; i < n * n; i++) A[i] = noise(), B[i] = noise(), C[i] = 0;
@@ -50,13 +50,18 @@ int main(int argc, char **argv) {
   pages_apply(1);
   double rates[MAX_REPS];
   for (long r = 0; r < reps; r++) {
+    take_turn("turn");
     double t = seconds();
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, A, n, B, n, 0, C, n);
     rates[r] = 2.0 * n * n * n / (seconds() - t) * 1e-9;
   }
-  double error = residual(n), middle = median(rates, reps);
+  take_turn("last");
+  double error = residual(n);
   int verified = error < 16;
-  printf("{\"gflops\": %.4f, \"gflops_best\": %.4f, \"residual\": %.3f, \"threads\": %d, \"core\": \"%s\", \"huge_kib\": %ld, \"verified\": %s}\n", middle,
+  printf("{\"series\": {");
+  print_series("gflops", rates, (size_t)reps);
+  double middle = median(rates, (size_t)reps);
+  printf("}, \"gflops\": %.4f, \"gflops_best\": %.4f, \"residual\": %.3f, \"threads\": %d, \"core\": \"%s\", \"huge_kib\": %ld, \"verified\": %s}\n", middle,
          rates[reps - 1], error, openblas_get_num_threads(), openblas_get_corename(), pages_huge_kib(), verified ? "true" : "false");
   return verified ? 0 : 1;
 }

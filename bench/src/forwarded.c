@@ -17,16 +17,15 @@ static inline long call3(long number, long a, long b, long c) {
   return result;
 }
 
-static double batch[MAX_BATCHES];
-
 /// Median microseconds per call; adds to *wrong how many answers were not `expected`.
 static double cost(long batches, long number, long a, long b, long c, long expected, long *wrong) {
+  static double batch[MAX_BATCHES];
   for (long k = 0; k < batches; k++) {
     double t = seconds();
     for (int i = 0; i < BATCH; i++) *wrong += call3(number, a, b, c) != expected;
     batch[k] = (seconds() - t) / BATCH * 1e6;
   }
-  return median(batch, batches);
+  return median(batch, (size_t)batches);
 }
 
 int main(int argc, char **argv) {

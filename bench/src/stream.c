@@ -1,6 +1,6 @@
 // Sustainable memory bandwidth: the four kernels that John McCalpin published as STREAM (https://www.cs.virginia.edu/stream/ref.html),
 // written anew. `stream [REPS]`; OpenMP threads by OMP_NUM_THREADS. Bytes are counted as he does: no write-allocate traffic. The rate of a
-// kernel is that of its best repetition after the first, his rule; the median is printed beside it.
+// kernel is the median of its repetitions; his rule, the best after the first, is printed beside it.
 #include "bench.h"
 #include <math.h>
 #include <omp.h>
@@ -45,24 +45,32 @@ static double worst_error(long reps) {
 }
 
 int main(int argc, char **argv) {
-  static double times[4][MAX_REPS];
+  static double rates[4][MAX_REPS];
   long reps = argument(argc, argv, 1, 20);
   if (reps < 2 || reps > MAX_REPS) return fprintf(stderr, "stream: 2 to %d repetitions\n", MAX_REPS), 2;
   pages_apply(0);
 #pragma omp parallel for // first touch by the thread that will use the pages
   for (long i = 0; i < N; i++) a[i] = 1, b[i] = 2, c[i] = 0;
-  for (long r = 0; r < reps; r++)
+  for (long r = 0; r < reps; r++) {
+    take_turn("turn");
     for (int k = 0; k < 4; k++) {
       double t = seconds();
       KERNELS[k].run();
-      times[k][r] = seconds() - t;
+      rates[k][r] = KERNELS[k].bytes / (seconds() - t) * 1e-9;
     }
+  }
+  take_turn("last");
   double error = worst_error(reps);
   int verified = error < 1e-13;
-  printf("{");
+  printf("{\"series\": {");
   for (int k = 0; k < 4; k++) {
-    double middle = median(times[k] + 1, reps - 1); // sorts: the best is now first
-    printf("\"%s\": %.4f, \"%s_median\": %.4f, ", KERNELS[k].name, KERNELS[k].bytes / times[k][1] * 1e-9, KERNELS[k].name, KERNELS[k].bytes / middle * 1e-9);
+    if (k) printf(", ");
+    print_series(KERNELS[k].name, rates[k], (size_t)reps);
+  }
+  printf("}, ");
+  for (int k = 0; k < 4; k++) {
+    double middle = median(rates[k] + 1, (size_t)reps - 1); // sorts: the best comes last
+    printf("\"%s\": %.4f, \"%s_best\": %.4f, ", KERNELS[k].name, middle, KERNELS[k].name, rates[k][reps - 1]);
   }
   printf("\"error\": %.3g, \"threads\": %d, \"huge_kib\": %ld, \"verified\": %s}\n", error, omp_get_max_threads(), pages_huge_kib(), verified ? "true" : "false");
   return verified ? 0 : 1;
