@@ -1,7 +1,7 @@
 /** One host thread's hold on the virtual node: the shared state, guest memory, the host gate, its vCPU. Handlers reach everything through it. */
 import type { Gate, Sys } from "../host/gate.ts";
 import { wakeIndex } from "../host/gate.ts";
-import type { Scratch } from "../host/memory.ts";
+import { createScratch, type Scratch } from "../host/memory.ts";
 import type { Vcpu } from "../vmm/vcpu.ts";
 import { Descriptors } from "./descriptors.ts";
 import type { AddressSpace } from "./mm/address-space.ts";
@@ -56,6 +56,19 @@ export class Kernel {
     this.signals = new Signals(parts.state, parts.gate);
   }
 
+  private trace: Scratch | null = null;
+
+  /** A buffer of its own for trace lines: handlers' scratch bytes must survive them. */
+  get traceBuffer(): Uint8Array {
+    this.trace ??= createScratch(this.gate);
+    return this.trace.u8;
+  }
+
+  get traceAddress(): number {
+    this.trace ??= createScratch(this.gate);
+    return this.trace.address;
+  }
+
   /** Process id as the program sees it. */
   get pid(): number {
     return this.state.i32[H.pid]!;
@@ -76,7 +89,7 @@ export class Kernel {
 
   /** True when a signal can be delivered to this thread now, or the virtual node stops. */
   attention(): boolean {
-    if (this.state.i32[H.exiting] || this.state.i32[H.timedOut]) return true;
+    if (this.state.i32[H.stopping] || this.state.i32[H.timedOut]) return true;
     return (this.signals.pendingMask(this.slot) & ~this.signals.mask(this.slot)) !== 0n;
   }
 }

@@ -145,7 +145,12 @@ export class Signals {
         }
       }
     }
-    if (chosen >= 0) kick(this.gate, chosen, state.i32[state.thread(chosen) + T.hostTid]!);
+    if (chosen >= 0) this.wakeSlot(chosen);
+  }
+
+  /** Makes thread `slot` look at what waits for it. */
+  wakeSlot(slot: number): void {
+    kick(this.gate, slot, this.state.i32[this.state.thread(slot) + T.hostTid]!);
   }
 
   /** Bits of all signals that wait for this thread or the process. */

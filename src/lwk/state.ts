@@ -163,6 +163,27 @@ export const H = {
   slotsInUse: 130,
   /** --timeout has run out. */
   timedOut: 131,
+  /** First table page of the boot pages that all vCPUs share, in the order of BOOT_RANGES. */
+  bootPages: 132,
+  tablePages: 133,
+  /** u64: bytes of slot 0 and of the block range. */
+  tableSize: 134,
+  blockSize: 136,
+  runSize: 138,
+  hwcap: 139,
+  cpuidLength: 140,
+  /** Raised by the thread that ends the virtual node: others stop quietly. */
+  stopping: 141,
+  workersStarted: 142,
+  /** Our own duplicate of standard error. */
+  messageFd: 143,
+  /** u64: nanoseconds of the monotonic clock at start. */
+  startNs: 144,
+  /** Offset and length in the texts of the statistics file's path; length 0: stderr. */
+  statsPathOffset: 146,
+  statsPathLength: 147,
+  /** Offset of the auxiliary vector in the texts (auxvLength bytes). */
+  auxvOffset: 148,
 } as const;
 
 /** Thread record words, from the record's start. */

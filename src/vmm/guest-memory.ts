@@ -3,12 +3,14 @@ import { viewMemory } from "../host/gate.ts";
 
 /** Guest-physical start of the block pool. Below lie the boot pages and page tables (slot 0, from 0). */
 export const BLOCK_GPA = 0x1_0000_0000;
-/** Bytes of slot 0: boot pages, page tables. */
-export const TABLE_SIZE = 256 * 1024 * 1024;
+/** Least bytes of slot 0: boot pages, page tables. */
+export const TABLE_SIZE_MIN = 256 * 1024 * 1024;
 
 export interface MemoryLayout {
   /** Host address of guest-physical 0 (slot 0). */
   readonly tableHost: number;
+  /** Bytes of slot 0, at most 4 GiB. */
+  readonly tableSize: number;
   readonly blockHost: number;
   readonly blockSize: number;
   readonly arenaHost: number;
@@ -29,7 +31,7 @@ export class GuestMemory {
 
   constructor(layout: MemoryLayout) {
     this.layout = layout;
-    const tables = viewMemory(layout.tableHost, TABLE_SIZE);
+    const tables = viewMemory(layout.tableHost, layout.tableSize);
     this.tables = new Uint32Array(tables);
     this.tableBytes = new Uint8Array(tables);
   }
@@ -39,7 +41,7 @@ export class GuestMemory {
     const layout = this.layout;
     if (gpa >= layout.arenaGpa) return gpa - layout.arenaGpa < layout.arenaSize ? layout.arenaHost + (gpa - layout.arenaGpa) : 0;
     if (gpa >= BLOCK_GPA) return gpa - BLOCK_GPA < layout.blockSize ? layout.blockHost + (gpa - BLOCK_GPA) : 0;
-    return gpa < TABLE_SIZE ? layout.tableHost + gpa : 0;
+    return gpa < layout.tableSize ? layout.tableHost + gpa : 0;
   }
 
   /** True when the address lies in the file arena, which JavaScript must not touch: a truncated file would be a SIGBUS of margay itself. */

@@ -14,6 +14,7 @@ import { Arena } from "./arena.ts";
 import { Blocks } from "./blocks.ts";
 import { identify, MappedFiles } from "./files.ts";
 import { KIND, type Mapping, Mappings, NAME, VF } from "./mappings.ts";
+import { fileEnd } from "./truncated.ts";
 
 /** First address that programs cannot have: PML4 entry 255 belongs to the LWK. */
 export const USER_END = 0x7f80_0000_0000;
@@ -573,7 +574,12 @@ export class AddressSpace {
     if (this.tables.translate(va) && (!write || this.tables.flags & PTE_WRITE)) return FAULT.NONE; // another thread was first, or a stale TLB
     const window = down(va, WINDOW);
     const from = Math.max(m.start, window);
-    const to = Math.min(m.end, window + WINDOW);
+    let to = Math.min(m.end, window + WINDOW);
+    if (m.kind === KIND.ARENA) {
+      const end = fileEnd(this, m);
+      if (va >= end) return FAULT.BUS;
+      to = Math.min(to, end);
+    }
     if (this.fillHoles(m, from, to) < 0) return FAULT.NOMEM;
     if (m.kind !== KIND.ARENA) this.promote(window);
     return FAULT.NONE;
@@ -614,6 +620,29 @@ export class AddressSpace {
       at = this.mappings.end(i);
     }
     return true;
+  }
+
+  /** Bytes of mapped file `index` now; -1 for what has no size (devices, pipes). */
+  fileSize(index: number): number {
+    const identity = identify(this.sys, this.scratch, this.files.hostDescriptor(index));
+    return identity && (identity.mode & 0o170000) === 0o100000 ? identity.size : -1;
+  }
+
+  /** Writes into mapped memory whatever its protection (the loader's way). Throws RangeError where no private memory is. */
+  poke(address: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; ) {
+      const va = address + done;
+      const n = Math.min(bytes.length - done, PAGE - (va % PAGE));
+      const entry = this.tables.directoryEntry(va, false);
+      const block = entry < 0 ? -1 : this.memory.tables[entry + COMPANION_WORDS + 1]! - 1;
+      if (block < 0 || this.tables.leaf(va) < 0 || !(this.tables.flags & PTE_HELD)) {
+        if (this.fault(va, false, false) === FAULT.NONE) continue;
+        throw new RangeError(`no memory at 0x${va.toString(16)}`);
+      }
+      const gpa = this.blocks.gpa(block) + (va % WINDOW);
+      this.memory.chunk(gpa).set(bytes.subarray(done, done + n), this.memory.chunkOffset(gpa));
+      done += n;
+    }
   }
 
   // Used by remap.ts and advise.ts, which are parts of this class in files of their own.

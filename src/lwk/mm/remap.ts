@@ -57,7 +57,7 @@ function extend(space: AddressSpace, m: Mapping, end: number, result: number): n
 
 /** Address behind the last page of the mapping that the file has bytes for. */
 function validFileEnd(space: AddressSpace, m: Mapping, end: number): number {
-  const size = space.sys(NR.lseek, space.files.hostDescriptor(m.file - 1), 0, 2);
+  const size = space.fileSize(m.file - 1);
   return Math.max(m.start, Math.min(end, m.start + Math.ceil(Math.max(0, size - m.offset) / PAGE) * PAGE));
 }
 

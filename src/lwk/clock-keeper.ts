@@ -1,0 +1,44 @@
+/** Keeps the vvar page true: called on exits, looks at the host's clocks when a while has passed. */
+import { NR } from "../abi/nr.ts";
+import { viewMemory } from "../host/gate.ts";
+import { type ClockPage, clockPage, initialClock, refreshClock, sampleClocks } from "./clock.ts";
+import type { Kernel } from "./kernel.ts";
+import { H } from "./state.ts";
+
+/** Cycles between refreshes are counted in exits' own cheap clock: Node's, in milliseconds. */
+const PERIOD_MS = 250;
+
+const pages = new WeakMap<Kernel, { page: ClockPage; last: number }>();
+
+function pageOf(k: Kernel): { page: ClockPage; last: number } {
+  let entry = pages.get(k);
+  if (!entry) {
+    entry = { page: clockPage(viewMemory(k.state.getU64(H.vvarAddress), 4096)), last: performance.now() };
+    pages.set(k, entry);
+  }
+  return entry;
+}
+
+function readNs(k: Kernel): (id: number) => bigint {
+  return (id) => {
+    k.sys(NR.clock_gettime, id, k.scratch.address);
+    return k.scratch.view.getBigInt64(0, true) * 1_000_000_000n + k.scratch.view.getBigInt64(8, true);
+  };
+}
+
+/** Fills the vvar page at start. `usable`: the host itself trusts the TSC. */
+export function startVirtualClock(k: Kernel, tscKhz: number, usable: boolean): void {
+  k.scratch.u8.fill(0, 0, 208);
+  const timex = k.sys(NR.adjtimex, k.scratch.address) >= 0 ? k.scratch.u8.slice(0, 208) : undefined;
+  const options = { tscKhz: Math.max(1, tscKhz), usable: usable && tscKhz > 0 };
+  initialClock(pageOf(k).page, timex ? { ...options, timex } : options, sampleClocks(k.gate.readTsc, readNs(k)));
+}
+
+/** Called after each system call; costs one look at a clock, and a refresh a few times a second. */
+export function refreshVirtualClock(k: Kernel): void {
+  const entry = pageOf(k);
+  const now = performance.now();
+  if (now - entry.last < PERIOD_MS) return;
+  entry.last = now;
+  refreshClock(entry.page, sampleClocks(k.gate.readTsc, readNs(k), 1), k.gate.readTsc);
+}

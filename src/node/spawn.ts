@@ -1,0 +1,16 @@
+/** Starts Workers. A Worker needs nothing of the thread that starts it, which goes back into the guest at once. */
+import { SHARE_ENV, Worker } from "node:worker_threads";
+import type { WorkerData } from "./worker.ts";
+
+/** A function that starts the host thread for a slot. `area` and `state` are the addresses of gate area and state. */
+export function spawner(area: number, state: number): (slot: number) => void {
+  return (slot) => {
+    const workerData: WorkerData = { area, state, slot };
+    new Worker(new URL("./worker.js", import.meta.url), {
+      workerData,
+      env: SHARE_ENV,
+      trackUnmanagedFds: false,
+      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 128, stackSizeMb: 2 },
+    });
+  };
+}
