@@ -206,7 +206,8 @@ function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm
   i32[H.blocksLimit] = partition.memBytes / BLOCK;
   sys(NR.clock_gettime, 1, scratch.address);
   state.setU64(H.startNs, Number(scratch.view.getBigInt64(0, true)) * 1e9 + Number(scratch.view.getBigInt64(8, true)));
-  i32[H.messageFd] = sys(NR.fcntl, 2, 1030, 512);
+  const messages = sys(NR.fcntl, 2, 1030, 512);
+  i32[H.messageFd] = messages >= 0 ? messages : 2;
   if (typeof options.stats === "string") {
     const path = Buffer.from(options.stats, "latin1");
     i32[H.statsPathOffset] = putText(state, path);

@@ -3,6 +3,12 @@ import { ENOSYS } from "../../abi/errno.ts";
 import { callName, NR, NR_MAX } from "../../abi/nr.ts";
 import type { Family, Handler, Level } from "../call.ts";
 import type { EndNode } from "../thread-loop.ts";
+import { descriptorCalls } from "./descriptors.ts";
+import { directoryCalls } from "./directories.ts";
+import { earlyCalls } from "./early.ts";
+import { fileCalls } from "./files.ts";
+import { ioCalls } from "./io.ts";
+import { ioctlCalls } from "./ioctl.ts";
 import { memoryCalls } from "./memory.ts";
 import { signalCalls } from "./signals.ts";
 import { threadCalls } from "./threads.ts";
@@ -25,7 +31,7 @@ export interface SyscallTable {
 
 /** Joins all families. Throws on a name that is no call or stands in two families. */
 export function buildTable(end: EndNode): SyscallTable {
-  const families: Family[] = [memoryCalls, signalCalls, threadCalls(end)];
+  const families: Family[] = [memoryCalls, signalCalls, threadCalls(end), descriptorCalls, directoryCalls, earlyCalls, fileCalls, ioCalls, ioctlCalls];
   const numbers: Record<string, number> = NR;
   const entries: TableEntry[] = [];
   const handlers: (Handler | undefined)[] = new Array(NR_MAX + 1);
