@@ -213,4 +213,29 @@ describe("nearestSymbol on hostile files", () => {
       { numRuns: 700 },
     );
   });
+
+  it("should read at most 2^21 symbols of a table that claims 2^40 bytes", () => {
+    const head = makeElf();
+    const view = new DataView(head.buffer);
+    const table = 0x4000;
+    head.fill(0, table, table + 2 * E.SHDR_SIZE);
+    writeU64(view, E.EHDR_SHOFF_OFF, table);
+    view.setUint16(E.EHDR_SHENTSIZE_OFF, E.SHDR_SIZE, true);
+    view.setUint16(E.EHDR_SHNUM_OFF, 2, true);
+    view.setUint32(table + E.SHDR_TYPE_OFF, E.SHT_SYMTAB, true);
+    writeU64(view, table + E.SHDR_SIZE_OFF, 2 ** 40);
+    view.setUint32(table + E.SHDR_LINK_OFF, 1, true);
+    view.setUint32(table + E.SHDR_SIZE + E.SHDR_TYPE_OFF, E.SHT_STRTAB, true);
+    let read = 0;
+    const reader = {
+      size: 2 ** 41,
+      read: (offset: number, length: number) => {
+        read += length;
+        return offset + length <= head.length ? head.subarray(offset, offset + length) : new Uint8Array(length);
+      },
+    };
+    expect(nearestSymbol(reader, { vaddr: 0x1000 })).toBeNull();
+    expect(read).toBeGreaterThan(2 ** 21 * E.SYM_SIZE);
+    expect(read).toBeLessThan(2 ** 21 * E.SYM_SIZE + 65536);
+  });
 });

@@ -265,6 +265,12 @@ describe("loadProgram: refusals", () => {
     expect(() => run(p)).toThrow(fails("E_BAD_ELF", /is taken/));
   });
 
+  it("should refuse it too when segments share a page and the upper one reaches the stack", () => {
+    const below = layout.stackLimit - 0x10000;
+    const headers = [load({ vaddr: below, filesz: 0x800 }), load({ vaddr: below + 0x800, filesz: 0, memsz: 0x20000 })];
+    expect(() => run({ "/p": makeElf({ type: E.ET_EXEC, headers }) })).toThrow(fails("E_BAD_ELF", /is taken/));
+  });
+
   it("should refuse an alignment that leaves no place", () => {
     expect(() => run({ "/p": makeElf({ headers: [load({ align: 2 ** 50 })] }) })).toThrow(fails("E_BAD_ELF", /aligned/));
   });
