@@ -6,11 +6,16 @@ import type { EndNode } from "../thread-loop.ts";
 import { descriptorCalls } from "./descriptors.ts";
 import { directoryCalls } from "./directories.ts";
 import { earlyCalls } from "./early.ts";
+import { eventCalls } from "./events.ts";
 import { fileCalls } from "./files.ts";
 import { ioCalls } from "./io.ts";
 import { ioctlCalls } from "./ioctl.ts";
 import { memoryCalls } from "./memory.ts";
+import { messageCalls } from "./messages.ts";
+import { pollCalls } from "./poll.ts";
+import { refusedCalls } from "./refused.ts";
 import { signalCalls } from "./signals.ts";
+import { socketCalls } from "./sockets.ts";
 import { threadCalls } from "./threads.ts";
 
 export interface TableEntry {
@@ -31,7 +36,7 @@ export interface SyscallTable {
 
 /** Joins all families. Throws on a name that is no call or stands in two families. */
 export function buildTable(end: EndNode): SyscallTable {
-  const families: Family[] = [memoryCalls, signalCalls, threadCalls(end), descriptorCalls, directoryCalls, earlyCalls, fileCalls, ioCalls, ioctlCalls];
+  const families: Family[] = [memoryCalls, signalCalls, threadCalls(end), descriptorCalls, directoryCalls, earlyCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, messageCalls, pollCalls, refusedCalls, socketCalls];
   const numbers: Record<string, number> = NR;
   const entries: TableEntry[] = [];
   const handlers: (Handler | undefined)[] = new Array(NR_MAX + 1);
