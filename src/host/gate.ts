@@ -158,6 +158,8 @@ export function createGateArea(): number {
 
 /** Opens slot `slot` of the gate area for the calling host thread. */
 export function openGate(area: number, slot: number): Gate {
+  // koffi 3.3 makes a thread's call stack when it loads a library; a function pointer called before that crashes the process.
+  koffi.load("libc.so.6");
   const proto = koffi.proto("int64_t", Array(7).fill("int64_t"));
   const plain = koffi.decode(BigInt(area + PLAIN), proto) as Raw;
   const waiting = koffi.decode(BigInt(area + slot * SLOT), proto) as Raw;

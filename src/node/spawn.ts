@@ -10,7 +10,7 @@ export function spawner(area: number, state: number): (slot: number) => void {
       workerData,
       env: SHARE_ENV,
       trackUnmanagedFds: false,
-      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 128, stackSizeMb: 2 },
+      resourceLimits: { stackSizeMb: 2, maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 128 },
     });
   };
 }
