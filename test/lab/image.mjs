@@ -30,7 +30,7 @@ const MODULES = ["irqbypass", "kvm", "kvm-amd", "qemu_fw_cfg"];
 
 /** Real programs to run in virtual nodes. Those this machine does not have are left out, and so are the tests of them. */
 const PROGRAMS = [
-  ..."bash cat cp cut date dd dirname echo env expr false grep head id ln ls mkdir mktemp mv nproc od printf ps readlink rm sed seq".split(
+  ..."awk bash cat cp cut date dd dirname echo env expr false grep head id ln ls mkdir mktemp mv nproc od printf ps readlink rm sed seq setpriv".split(
     " ",
   ),
   ..."sha256sum sleep sort stat tail taskset tee test timeout touch tr true uname uniq wc xz gawk mawk bc perl sqlite3 openssl".split(" "),

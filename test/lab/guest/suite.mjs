@@ -20,6 +20,14 @@ function within(seconds, controller, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+/** The first lines, each cut: a report is to be read. */
+const excerpt = (text) =>
+  text
+    .split("\n")
+    .slice(0, 12)
+    .map((line) => line.slice(0, 600))
+    .join("\n");
+
 async function runTest(test, report) {
   const directory = mkdtempSync(join(tmpdir(), "test-"));
   const controller = new AbortController();
@@ -30,7 +38,7 @@ async function runTest(test, report) {
     await within(test.seconds ?? DEADLINE, controller, test.run({ directory, signal: controller.signal }));
   } catch (error) {
     outcome = error instanceof Skip ? "skipped" : "failed";
-    detail = error.message;
+    detail = excerpt(error.message);
   }
   rmSync(directory, { recursive: true, force: true });
   report({ result: test.name, outcome, seconds: (performance.now() - began) / 1000, detail });
