@@ -1,5 +1,6 @@
 /** Typed calls on /dev/kvm: one function per ioctl that margay uses. All throw HostError. */
 import * as K from "../abi/kvm.ts";
+import { EINTR } from "../abi/errno.ts";
 import { NR } from "../abi/nr.ts";
 import type { Sys } from "./gate.ts";
 import { HostError } from "./host-error.ts";
@@ -24,6 +25,11 @@ export function apiVersion(sys: Sys, kvm: number): number {
 
 /** Makes a virtual machine. Returns its descriptor. */
 export function createVm(sys: Sys, kvm: number): number {
+  // Waiting for its MMU notifier, the kernel may be interrupted by any signal.
+  for (let i = 0; i < 100; i++) {
+    const fd = sys(NR.ioctl, kvm, K.KVM_CREATE_VM, 0);
+    if (fd !== -EINTR) return check("KVM_CREATE_VM", fd);
+  }
   return check("KVM_CREATE_VM", sys(NR.ioctl, kvm, K.KVM_CREATE_VM, 0));
 }
 

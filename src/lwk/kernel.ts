@@ -8,6 +8,7 @@ import type { AddressSpace } from "./mm/address-space.ts";
 import { GuestWindow } from "./mm/window.ts";
 import { Signals } from "./signals.ts";
 import { C, H, type State, T } from "./state.ts";
+import { expireTimers } from "./syscalls/timers.ts";
 import type { Threads } from "./threads.ts";
 
 export interface KernelParts {
@@ -83,7 +84,7 @@ export class Kernel {
   interrupted(): boolean {
     Atomics.store(this.gate.wakeWords, wakeIndex(this.slot), 0);
     this.state.u32[this.counters + C.kicks]!++;
-    if (this.slot === 0) this.signals.drainExternal();
+    if (this.slot === 0 && this.signals.drainExternal()) expireTimers(this);
     return this.attention();
   }
 

@@ -21,6 +21,9 @@ export interface Pending {
 
 const UNBLOCKABLE = signalBit(SIGKILL) | signalBit(SIGSTOP);
 
+/** Host signal of all POSIX timers' alarm clocks (syscalls/timers.ts). */
+export const TIMER_SIGNAL = 63;
+
 /** Makes siginfo bytes: signal, code, and up to three 32-bit words and one 64-bit word at offset 16 as the signal's kind needs. */
 export function makeInfo(signal: number, code: number, fields: { pid?: number; uid?: number; address?: number; value?: bigint } = {}): Uint8Array {
   const info = new Uint8Array(128);
@@ -213,8 +216,12 @@ export class Signals {
     state.unlock(H.lockSignals);
   }
 
-  /** Moves signals that came to margay from outside into the queue. Only guest thread 0's host thread calls it. */
-  drainExternal(): void {
+  /**
+   * Moves signals that came to margay from outside into the queue. Only guest thread 0's host thread calls it. Returns true when the signal behind POSIX
+   * timers was among them.
+   */
+  drainExternal(): boolean {
+    let timers = false;
     const { gate } = this;
     for (let word = 0; word < 3; word++) {
       const bits = Atomics.exchange(gate.signalBits, word, 0) >>> 0;
@@ -227,8 +234,10 @@ export class Signals {
         const info = makeInfo(signal, code === SI_KERNEL ? SI_KERNEL : code, { pid: gate.signalTable[at + 2]!, uid: gate.signalTable[at + 3]! >>> 0 });
         if (code !== SI_USER && code !== SI_KERNEL) new Int32Array(info.buffer).set(gate.signalTable.subarray(at + 4, at + 6), 6);
         if (signal === this.state.i32[H.timeoutSignal]) this.state.i32[H.timedOut] = 1;
+        else if (signal === TIMER_SIGNAL) timers = true;
         else this.send(-1, signal, info);
       }
     }
+    return timers;
   }
 }

@@ -5,7 +5,6 @@ import type { Family, Handler, Level } from "../call.ts";
 import type { EndNode } from "../thread-loop.ts";
 import { descriptorCalls } from "./descriptors.ts";
 import { directoryCalls } from "./directories.ts";
-import { earlyCalls } from "./early.ts";
 import { eventCalls } from "./events.ts";
 import { fileCalls } from "./files.ts";
 import { ioCalls } from "./io.ts";
@@ -13,10 +12,12 @@ import { ioctlCalls } from "./ioctl.ts";
 import { memoryCalls } from "./memory.ts";
 import { messageCalls } from "./messages.ts";
 import { pollCalls } from "./poll.ts";
+import { processCalls } from "./process.ts";
 import { refusedCalls } from "./refused.ts";
 import { signalCalls } from "./signals.ts";
 import { socketCalls } from "./sockets.ts";
 import { threadCalls } from "./threads.ts";
+import { timeCalls } from "./time.ts";
 
 export interface TableEntry {
   readonly nr: number;
@@ -36,7 +37,7 @@ export interface SyscallTable {
 
 /** Joins all families. Throws on a name that is no call or stands in two families. */
 export function buildTable(end: EndNode): SyscallTable {
-  const families: Family[] = [memoryCalls, signalCalls, threadCalls(end), descriptorCalls, directoryCalls, earlyCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, messageCalls, pollCalls, refusedCalls, socketCalls];
+  const families: Family[] = [descriptorCalls, directoryCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, memoryCalls, messageCalls, pollCalls, processCalls, refusedCalls, signalCalls, socketCalls, threadCalls(end), timeCalls];
   const numbers: Record<string, number> = NR;
   const entries: TableEntry[] = [];
   const handlers: (Handler | undefined)[] = new Array(NR_MAX + 1);

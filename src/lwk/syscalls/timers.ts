@@ -29,13 +29,11 @@ import { setHostAction } from "../../host/signals.ts";
 import type { Call, Family } from "../call.ts";
 import { GuestError } from "../guest-error.ts";
 import type { Kernel } from "../kernel.ts";
-import { makeInfo } from "../signals.ts";
+import { makeInfo, TIMER_SIGNAL } from "../signals.ts";
 import { H, OFFSET, Q, T } from "../state.ts";
 import { hostClock, hostClockNow, isCoarse, readTimespec, SECOND, writeTimes } from "./clocks.ts";
 import { ROOM } from "./marshal.ts";
 
-/** Host signal of the alarm clocks. The program may still use it from inside: such signals never reach the host. */
-export const TIMER_SIGNAL = 63;
 export const TIMER_COUNT = 256;
 
 const ROW = { size: 16, host: 0, clock: 1, signal: 2, notify: 3, tid: 4, overrun: 5, value: 8, expiry: 10, interval: 12, measure: 14 } as const;
