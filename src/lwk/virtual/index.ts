@@ -11,10 +11,10 @@ import { FILE_KIND } from "../descriptors.ts";
 import { GuestError } from "../guest-error.ts";
 import type { Kernel } from "../kernel.ts";
 import { ROOM } from "../syscalls/marshal.ts";
-import { cpuDirectory, cpuPlaces } from "./cpus.ts";
-import { link, type Place, type Step, type VirtualNode } from "./node.ts";
-import { numaDirectory, numaPlaces } from "./numa.ts";
-import { procDirectory, procPlaces, usePathOfId } from "./proc.ts";
+import { cpuDirectory } from "./cpus.ts";
+import { link, numberOf, pathOf, type Place, placeOf, register, type Step, type VirtualNode } from "./node.ts";
+import { numaDirectory } from "./numa.ts";
+import { procDirectory } from "./proc.ts";
 
 export type { VirtualNode } from "./node.ts";
 
@@ -23,13 +23,13 @@ const MAX_LINKS = 40;
 
 /** A directory of the host with some names of ours in it. */
 function mixed(path: string, ours: Readonly<Record<string, Place>>): Place {
-  return {
+  return register({
     kind: "directory",
     mode: 0o755,
     onHost: true,
     path: () => path || "/",
     child: (_k, _param, name) => (Object.hasOwn(ours, name) ? { place: ours[name]!, param: 0 } : { host: `${path}/${name}`, magic: false }),
-  };
+  });
 }
 
 const deviceLinks = {
@@ -44,18 +44,13 @@ const sys = mixed("/sys", { devices });
 const dev = mixed("/dev", deviceLinks);
 const top = mixed("", { proc: procDirectory, sys, dev });
 
-/** All places; a node's number is its place's position here and its `param`. Only ever lengthened while programs run. */
-const PLACES: readonly Place[] = [top, dev, sys, devices, system, ...Object.values(deviceLinks), ...procPlaces, ...cpuPlaces, ...numaPlaces];
-const numbers = new Map<Place, number>(PLACES.map((place, i) => [place, i]));
-const PARAMS = 65536;
-
 /** The node as its users see it: bound to the kernel that asks. */
 function nodeAt(k: Kernel, place: Place, param: number): VirtualNode {
   const { contents, target, entries } = place;
   return {
     kind: place.kind,
     mode: place.mode,
-    id: numbers.get(place)! * PARAMS + param,
+    id: numberOf(place, param),
     ...(contents && {
       contents: () => {
         const made = contents(k, param);
@@ -69,22 +64,19 @@ function nodeAt(k: Kernel, place: Place, param: number): VirtualNode {
 
 /** The node with this number; null when there is none. */
 export function virtualById(k: Kernel, id: number): VirtualNode | null {
-  const place = PLACES[Math.floor(id / PARAMS)];
-  return place ? nodeAt(k, place, id % PARAMS) : null;
+  const found = placeOf(id);
+  return found ? nodeAt(k, found.place, found.param) : null;
 }
 
-/** Path of the node with this number. */
-function pathOfId(k: Kernel, id: number): string {
-  return PLACES[Math.floor(id / PARAMS)]?.path(k, id % PARAMS) ?? "/";
-}
-usePathOfId(pathOfId);
+/** Where a path leads: a synthetic node, or a path of the host; `changed` when that is not simply the path that was asked for. */
+type Destination = { readonly node: VirtualNode } | { readonly host: string; readonly changed: boolean };
 
-/** Where an absolute path leads: a synthetic node, or a path of the host. Throws ENOENT, ENOTDIR, ELOOP. */
-export function walk(k: Kernel, absolute: string): VirtualNode | string {
+/** Walks an absolute path. Throws ENOENT, ENOTDIR, ELOOP. */
+function walk(k: Kernel, absolute: string): Destination {
   let path = absolute;
   for (let links = 0; links < MAX_LINKS; links++) {
     const names = path.split("/").filter((name) => name !== "" && name !== ".");
-    const mustBeDirectory = /\/\.?$/.test(path);
+    const directory = /\/\.?$/.test(path);
     const trail: Step[] = [{ place: top, param: 0 }];
     let next: string | null = null;
     for (const [i, name] of names.entries()) {
@@ -100,9 +92,9 @@ export function walk(k: Kernel, absolute: string): VirtualNode | string {
       }
       if (!at.place.child) throw new GuestError(ENOTDIR);
       const step = at.place.child(k, at.param, name);
-      if ("host" in step && step.magic) return rest || mustBeDirectory ? `${step.host}/${rest}` : step.host;
-      if ("place" in step && step.place.target && (rest || mustBeDirectory)) {
-        next = `${step.place.target(k, step.param)}/${rest}${mustBeDirectory ? "/" : ""}`;
+      if ("host" in step && step.magic) return { host: rest || directory ? `${step.host}/${rest}` : step.host, changed: true };
+      if ("place" in step && step.place.target && (rest || directory)) {
+        next = `${step.place.target(k, step.param)}/${rest}${directory ? "/" : ""}`;
         break;
       }
       trail.push(step);
@@ -112,10 +104,10 @@ export function walk(k: Kernel, absolute: string): VirtualNode | string {
       continue;
     }
     const end = trail.at(-1)!;
-    if ("host" in end) return end.host;
-    if (end.place.onHost) return end.place.path(k, end.param);
-    if (mustBeDirectory && end.place.kind !== "directory") throw new GuestError(ENOTDIR);
-    return nodeAt(k, end.place, end.param);
+    if ("host" in end) return { host: end.host, changed: links > 0 };
+    if (end.place.onHost) return { host: end.place.path(k, end.param), changed: links > 0 };
+    if (directory && end.place.kind !== "directory") throw new GuestError(ENOTDIR);
+    return { node: nodeAt(k, end.place, end.param) };
   }
   throw new GuestError(ELOOP);
 }
@@ -143,33 +135,17 @@ function hostDirectoryPath(k: Kernel, dirfd: number): string {
  * directory does not have, ENOTDIR, ELOOP. May overwrite the scratch buffer's paths.
  */
 export function virtualPath(k: Kernel, dirfd: number, path: string): VirtualNode | string | null {
-  if (path.charCodeAt(0) === 47) {
-    if (!mayBeOurs(path)) return null;
-    return hostMeans(walk(k, path), path);
+  let absolute = path;
+  let fromOurs = false;
+  if (path.charCodeAt(0) !== 47) {
+    if (dirfd !== AT_FDCWD && k.fds.peek(dirfd) < 0) return null;
+    fromOurs = dirfd !== AT_FDCWD && k.fds.kind(dirfd) === FILE_KIND.VIRTUAL_DIRECTORY;
+    const base = fromOurs ? pathOf(k, k.fds.aux(dirfd)) : hostDirectoryPath(k, dirfd);
+    if (base === "") return null;
+    absolute = `${base === "/" ? "" : base}/${path}`;
   }
-  if (dirfd !== AT_FDCWD && k.fds.peek(dirfd) < 0) return null;
-  if (dirfd !== AT_FDCWD && k.fds.kind(dirfd) === FILE_KIND.VIRTUAL_DIRECTORY) return walk(k, `${pathOfId(k, k.fds.aux(dirfd))}/${path}`);
-  const base = hostDirectoryPath(k, dirfd);
-  if (base === "") return null;
-  const absolute = `${base === "/" ? "" : base}/${path}`;
-  if (!mayBeOurs(absolute)) return null;
-  return hostMeans(walk(k, absolute), absolute);
-}
-
-/** Null where the walk only confirms that the host has the path as it was given: the host then follows its own links. */
-function hostMeans(found: VirtualNode | string, asked: string): VirtualNode | string | null {
-  if (typeof found !== "string" || found !== plain(asked)) return typeof found === "string" && isHostWalk(found, asked) ? null : found;
-  return null;
-}
-
-const plain = (path: string): string => `/${path.split("/").filter((name) => name !== "" && name !== ".").join("/")}`;
-
-/** True when the result is what lexical walking through host directories gives. */
-function isHostWalk(found: string, asked: string): boolean {
-  const trail: string[] = [];
-  for (const name of asked.split("/")) {
-    if (name === "..") trail.pop();
-    else if (name !== "" && name !== ".") trail.push(name);
-  }
-  return found === `/${trail.join("/")}`;
+  if (!fromOurs && !mayBeOurs(absolute)) return null;
+  const found = walk(k, absolute);
+  if ("node" in found) return found.node;
+  return found.changed || fromOurs ? found.host : null;
 }
