@@ -1,5 +1,5 @@
-/** System calls on the machine as a whole: what it is, random numbers, barriers; and what only an administrator of the host may do. */
-import { EFAULT, EINTR, EINVAL, ENOSYS, EPERM } from "../../abi/errno.ts";
+/** System calls on the machine as a whole: what it is, barriers; and what only an administrator of the host may do. */
+import { EINVAL, ENOSYS, EPERM } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import { SYSINFO, UTSNAME_SIZE } from "../../abi/resource.ts";
 import {
@@ -16,12 +16,6 @@ import { forward, output } from "./forward.ts";
 import { ROOM } from "./marshal.ts";
 
 const BLOCK = 2 ** 21;
-/** Most bytes of one getrandom(2), as in Linux (MAX_RW_COUNT of an int). */
-const RANDOM_MAX = 0x7fff_f000;
-/** Bytes asked of the host at once: a signal is seen in between. */
-const RANDOM_PIECE = 1 << 20;
-const GRND_FLAGS = 7;
-
 /** sysinfo(2): up time and load are the host's, memory and threads the virtual node's. */
 function sysinfo(c: Call): number {
   const { kernel: k } = c;
@@ -38,28 +32,6 @@ function sysinfo(c: Call): number {
   info.setUint32(SYSINFO.memUnit, 1, true);
   k.mem.write(c.num(0), new Uint8Array(info.buffer));
   return 0;
-}
-
-/** getrandom(2): the host's random source fills guest memory piece by piece; a signal ends the call after whole pieces. */
-function getrandom(c: Call): number {
-  const { kernel: k } = c;
-  const va = c.num(0);
-  const flags = c.u32(2);
-  if (flags & ~GRND_FLAGS) return -EINVAL;
-  const length = Math.min(c.num(1), RANDOM_MAX);
-  let done = 0;
-  while (done < length) {
-    const covered = k.mem.segments(va + done, Math.min(length - done, RANDOM_PIECE), true);
-    if (covered === 0) return done || -EFAULT;
-    for (let i = 0; i < k.mem.segmentAddress.length; i++) {
-      const [address, size] = [k.mem.segmentAddress[i]!, k.mem.segmentLength[i]!];
-      const result = c.blocking(() => k.wait(NR.getrandom, address, size, flags), done ? -EINTR : undefined);
-      if (result < 0) return done || result;
-      done += result;
-      if (result < size) return done;
-    }
-  }
-  return done;
 }
 
 /**
@@ -91,7 +63,6 @@ const absent = ["none", "ENOSYS", () => -ENOSYS] as const;
 export const systemCalls: Family = {
   uname: ["forwarded", "the host's kernel and name", forward(NR.uname, [output(UTSNAME_SIZE)])],
   sysinfo: ["lwk", "memory and threads of the virtual node; up time and load of the host", sysinfo],
-  getrandom: ["forwarded", "", getrandom],
   membarrier: ["forwarded", "not the SYNC_CORE and RSEQ commands", membarrier],
   rseq: ["none", "ENOSYS: the LWK does not see when the host preempts a thread inside the guest, so it could not restart a sequence", () => -ENOSYS],
   sethostname: administrator,

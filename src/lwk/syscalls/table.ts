@@ -14,8 +14,11 @@ import { messageCalls } from "./messages.ts";
 import { pollCalls } from "./poll.ts";
 import { processCalls } from "./process.ts";
 import { refusedCalls } from "./refused.ts";
+import { scheduleCalls } from "./schedule.ts";
 import { signalCalls } from "./signals.ts";
+import { signalFileCalls } from "./signalfd.ts";
 import { socketCalls } from "./sockets.ts";
+import { systemCalls } from "./system.ts";
 import { threadCalls } from "./threads.ts";
 import { timeCalls } from "./time.ts";
 
@@ -37,7 +40,7 @@ export interface SyscallTable {
 
 /** Joins all families. Throws on a name that is no call or stands in two families. */
 export function buildTable(end: EndNode): SyscallTable {
-  const families: Family[] = [descriptorCalls, directoryCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, memoryCalls, messageCalls, pollCalls, processCalls, refusedCalls, signalCalls, socketCalls, threadCalls(end), timeCalls];
+  const families: Family[] = [descriptorCalls, directoryCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, memoryCalls, messageCalls, pollCalls, processCalls, refusedCalls, scheduleCalls, signalCalls, signalFileCalls, socketCalls, systemCalls, threadCalls(end), timeCalls];
   const numbers: Record<string, number> = NR;
   const entries: TableEntry[] = [];
   const handlers: (Handler | undefined)[] = new Array(NR_MAX + 1);
