@@ -10,6 +10,8 @@ import { USER_END } from "./mm/address-space.ts";
 import type { Action, Pending } from "./signals.ts";
 import { H, T } from "./state.ts";
 
+/** First address that user code cannot have on x86-64 with four-level tables. */
+const CANONICAL_END = 2 ** 47;
 const XSTATE_MAGIC1 = 0x46505853;
 const XSTATE_MAGIC2 = 0x46505845;
 /** sw_reserved inside the legacy FXSAVE area. */
@@ -127,7 +129,8 @@ export function leaveHandler(k: Kernel): boolean {
     throw error;
   }
   const rip = Number(view.getBigUint64(40 + 16 * 8, true));
-  if (rip >= USER_END) return false;
+  // Not USER_END: a signal may have interrupted the vDSO, which lies above it. What ring 3 may not run there faults when it is reached.
+  if (rip >= CANONICAL_END) return false;
   for (const [i, register] of SAVED.entries()) vcpu.setBig(register, view.getBigUint64(40 + i * 8, true));
   vcpu.setBig(R.rflags, (view.getBigUint64(40 + 136, true) & FLAGS_USER) | 0x202n);
   k.signals.setMask(k.slot, view.getBigUint64(296, true));
