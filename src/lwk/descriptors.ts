@@ -7,12 +7,15 @@ import { D, DESCRIPTOR_COUNT, H, OFFSET, type State } from "./state.ts";
 
 /** Flag bits of a row. */
 export const FD_CLOEXEC = 1;
+/** The program wants this signalfd not to block. Its eventfd on the host never does. */
+export const FD_NONBLOCK = 2;
 
 /**
  * What a row is. HOST: everything is the host descriptor's business. VIRTUAL_FILE: a snapshot of a synthetic file in a memfd (aux = number of the virtual file).
  * VIRTUAL_DIRECTORY: a synthetic directory (aux = its number); the host descriptor is an empty memfd whose offset counts entries.
+ * SIGNALS: a signalfd (aux = its row in the table of signal files); the host descriptor is the row's eventfd.
  */
-export const FILE_KIND = { HOST: 0, VIRTUAL_FILE: 1, VIRTUAL_DIRECTORY: 2 } as const;
+export const FILE_KIND = { HOST: 0, VIRTUAL_FILE: 1, VIRTUAL_DIRECTORY: 2, SIGNALS: 3 } as const;
 
 /** Number of RLIMIT_NOFILE in the table of limits. */
 const RLIMIT_NOFILE = 7;

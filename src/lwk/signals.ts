@@ -3,6 +3,7 @@ import { EAGAIN } from "../abi/errno.ts";
 import { defaultAction, SI_KERNEL, SI_USER, SIGKILL, SIGNAL_COUNT, SIGRTMIN, SIGSTOP, signalBit } from "../abi/signal.ts";
 import type { Gate } from "../host/gate.ts";
 import { kick } from "../host/signals.ts";
+import { ringSignalFiles, signalFileWants } from "./signal-files.ts";
 import { H, OFFSET, Q, type State, T, THREAD } from "./state.ts";
 
 /** An action as sigaction(2) sets it. handler: 0 = default, 1 = ignore. */
@@ -121,15 +122,16 @@ export class Signals {
     } finally {
       state.unlock(H.lockSignals);
     }
+    ringSignalFiles(state, this.gate.sys, signal);
     this.wake(target, signal);
     return 0;
   }
 
-  /** True when some thread waits for `signal` in sigtimedwait: then it is queued even if it would be ignored. */
+  /** True when some thread waits for `signal` in sigtimedwait, or a signalfd wants it: then it is queued even if it would be ignored. */
   private awaited(signal: number): boolean {
     const { state } = this;
     for (let slot = 0; slot < state.i32[H.slotsInUse]!; slot++) if (state.getBig(state.thread(slot) + T.waitMask) & signalBit(signal)) return true;
-    return false;
+    return signalFileWants(state, signal);
   }
 
   /** Kicks the thread that should take `signal`: `target`, or any that does not block it. */

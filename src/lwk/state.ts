@@ -15,6 +15,7 @@
  * | 0x0140000  | memory slots    | 4096 x 32 bytes, `S`                                              |
  * | 0x0160000  | descriptors     | 65536 x 16 bytes, `D`                                             |
  * | 0x0260000  | timers          | 256 x 64 bytes                                                    |
+ * | 0x0270000  | signal files    | 64 x 32 bytes: signalfd, see signal-files.ts                      |
  * | 0x0280000  | counters        | 1024 x 4096 bytes: calls u32[512], exits u32[64], ...             |
  * | 0x0680000  | mappings (VMAs) | 65536 x 64 bytes, `V`, sorted by address                          |
  * | 0x0a80000  | mapped files    | 4096 x 4352 bytes, `F`                                            |
@@ -41,6 +42,7 @@ export const OFFSET = {
   slots: 0x140000,
   descriptors: 0x160000,
   timers: 0x260000,
+  signalFiles: 0x270000,
   counters: 0x280000,
   mappings: 0x680000,
   files: 0xa80000,

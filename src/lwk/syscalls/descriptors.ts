@@ -3,8 +3,9 @@ import { EBADF, EINVAL, EMFILE } from "../../abi/errno.ts";
 import * as F from "../../abi/fcntl.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Call, Family } from "../call.ts";
-import { FD_CLOEXEC } from "../descriptors.ts";
+import { FD_CLOEXEC, FD_NONBLOCK, FILE_KIND } from "../descriptors.ts";
 import type { Kernel } from "../kernel.ts";
+import { dropSignalFile } from "../signal-files.ts";
 import { DESCRIPTOR_COUNT } from "../state.ts";
 import { hostWait, Passage, ROOM, word } from "./marshal.ts";
 
@@ -13,17 +14,22 @@ function duplicate(k: Kernel, fd: number): number {
   return k.sys(NR.fcntl, k.fds.host(fd), F.F_DUPFD_CLOEXEC, 3);
 }
 
+/** Flags that a second number for `fd` has besides close-on-exec: they belong to the open file. */
+function shared(k: Kernel, fd: number): number {
+  return k.fds.flags(fd) & FD_NONBLOCK;
+}
+
 /** dup and F_DUPFD: at the lowest free number from `from` on. */
 function dupFrom(k: Kernel, fd: number, from: number, flags: number): number {
   const host = duplicate(k, fd);
-  return host < 0 ? host : k.fds.add(host, flags, k.fds.kind(fd), k.fds.aux(fd), from);
+  return host < 0 ? host : k.fds.add(host, flags | shared(k, fd), k.fds.kind(fd), k.fds.aux(fd), from);
 }
 
 /** dup2 and dup3: at number `to`, closing what was there. */
 function dupTo(k: Kernel, fd: number, to: number, flags: number): number {
   if (to < 0 || to >= k.fds.limit) return -EBADF;
   const host = duplicate(k, fd);
-  return host < 0 ? host : k.fds.replace(to, host, flags, k.fds.kind(fd), k.fds.aux(fd));
+  return host < 0 ? host : k.fds.replace(to, host, flags | shared(k, fd), k.fds.kind(fd), k.fds.aux(fd));
 }
 
 function dup2(c: Call): number {
@@ -41,6 +47,14 @@ function dup3(c: Call): number {
   return dupTo(c.kernel, fd, c.int(1), flags & F.O_CLOEXEC ? FD_CLOEXEC : 0);
 }
 
+/** close(2). With its last descriptor a signalfd goes. */
+function close(k: Kernel, fd: number): number {
+  const file = k.fds.kind(fd) === FILE_KIND.SIGNALS ? k.fds.aux(fd) : -1;
+  const result = k.fds.close(fd);
+  if (file >= 0 && !k.fds.open().some((n) => k.fds.kind(n) === FILE_KIND.SIGNALS && k.fds.aux(n) === file)) dropSignalFile(k.state, k.sys, file);
+  return result;
+}
+
 function closeRange(c: Call): number {
   const { fds } = c.kernel;
   const first = c.u32(0);
@@ -51,8 +65,21 @@ function closeRange(c: Call): number {
   for (let fd = first; fd <= last; fd++) {
     if (fds.peek(fd) < 0) continue;
     if (flags & F.CLOSE_RANGE_CLOEXEC) fds.setFlags(fd, fds.flags(fd) | FD_CLOEXEC);
-    else fds.close(fd);
+    else close(c.kernel, fd);
   }
+  return 0;
+}
+
+/** Sets or clears the guest's close-on-exec flag. */
+export function setCloseOnExec(k: Kernel, fd: number, on: boolean): void {
+  k.fds.setFlags(fd, on ? k.fds.flags(fd) | FD_CLOEXEC : k.fds.flags(fd) & ~FD_CLOEXEC);
+}
+
+/** F_GETFL and F_SETFL of a signalfd: whether it blocks is our own business. */
+function signalFileFlags(k: Kernel, fd: number, host: number, flags: number | null): number {
+  const own = k.fds.flags(fd);
+  if (flags === null) return (k.sys(NR.fcntl, host, F.F_GETFL) & ~F.O_NONBLOCK) | (own & FD_NONBLOCK ? F.O_NONBLOCK : 0);
+  k.fds.setFlags(fd, flags & F.O_NONBLOCK ? own | FD_NONBLOCK : own & ~FD_NONBLOCK);
   return 0;
 }
 
@@ -108,8 +135,12 @@ function fcntl(c: Call): number {
     case F.F_GETFD:
       return k.fds.flags(fd) & FD_CLOEXEC;
     case F.F_SETFD:
-      k.fds.setFlags(fd, c.int(2) & FD_CLOEXEC);
+      setCloseOnExec(k, fd, (c.int(2) & FD_CLOEXEC) !== 0);
       return 0;
+    case F.F_GETFL:
+    case F.F_SETFL:
+      if (k.fds.kind(fd) === FILE_KIND.SIGNALS) return signalFileFlags(k, fd, host, command === F.F_SETFL ? c.int(2) : null);
+      break;
     case F.F_DUPFD_QUERY:
       return k.sys(NR.fcntl, host, command, k.fds.host(c.int(2)));
   }
@@ -157,7 +188,7 @@ function pipe(k: Kernel, va: number, flags: number): number {
 }
 
 export const descriptorCalls: Family = {
-  close: ["lwk", "", (c) => c.kernel.fds.close(c.int(0))],
+  close: ["lwk", "", (c) => close(c.kernel, c.int(0))],
   close_range: ["lwk", "", closeRange],
   dup: ["lwk", "", (c) => dupFrom(c.kernel, c.int(0), 0, 0)],
   dup2: ["lwk", "", dup2],

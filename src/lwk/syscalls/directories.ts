@@ -1,9 +1,11 @@
 /** Names in directories: making, removing, listing them, and the working directory. */
 import { EEXIST, ENOTDIR, EPERM } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
+import { putString } from "../../host/memory.ts";
 import type { Call, Family } from "../call.ts";
 import { FILE_KIND } from "../descriptors.ts";
-import { DIRFD, FD, forward, INT, PATH, TEXT, UINT, WORD } from "./forward.ts";
+import { pathOf } from "../virtual/node.ts";
+import { DIRFD, forward, INT, PATH, TEXT, UINT, WORD } from "./forward.ts";
 import { BAD_ADDRESS, Passage, ROOM } from "./marshal.ts";
 import { directoryEntries } from "./virtual-files.ts";
 
@@ -39,6 +41,15 @@ function getcwd(c: Call): number {
   return result;
 }
 
+/** fchdir: a synthetic directory has a name, and the host a directory of that name. */
+function fchdir(c: Call): number {
+  const k = c.kernel;
+  const fd = c.int(0);
+  const host = k.fds.host(fd);
+  if (k.fds.kind(fd) !== FILE_KIND.VIRTUAL_DIRECTORY) return k.sys(NR.fchdir, host);
+  return k.sys(NR.chdir, putString(k.scratch, pathOf(k, k.fds.aux(fd)), ROOM.path));
+}
+
 /** Synthetic directories take no new names, and theirs cannot go. */
 const fixed = { virtual: EPERM } as const;
 const exists = { virtual: EEXIST } as const;
@@ -48,7 +59,7 @@ export const directoryCalls: Family = {
   getdents64: ["forwarded", "", (c) => listDirectory(c, NR.getdents64)],
   getcwd: ["forwarded", "", getcwd],
   chdir: ["forwarded", "", forward(NR.chdir, [PATH], { virtual: null })],
-  fchdir: ["forwarded", "ENOTDIR for synthetic directories", forward(NR.fchdir, [FD])],
+  fchdir: ["forwarded", "", fchdir],
   mkdir: ["forwarded", "", forward(NR.mkdir, [PATH, UINT], exists)],
   mkdirat: ["forwarded", "", forward(NR.mkdirat, [DIRFD, PATH, UINT], exists)],
   rmdir: ["forwarded", "", forward(NR.rmdir, [PATH], fixed)],

@@ -2,7 +2,7 @@
  * Moving data: read, write and their relatives. The host moves bytes to and from guest memory itself, without a copy of ours. A long
  * transfer goes in batches; the batch of a read is small, so that a large buffer is not brought in for a few bytes.
  */
-import { EBADF, EFAULT, EINVAL, EISDIR } from "../../abi/errno.ts";
+import { EBADF, EFAULT, EINVAL, EISDIR, ESPIPE } from "../../abi/errno.ts";
 import { IOV_MAX, MAX_RW_COUNT } from "../../abi/fcntl.ts";
 import { NR } from "../../abi/nr.ts";
 import { S_IFBLK, S_IFCHR, S_IFMT, S_IFREG, STAT } from "../../abi/stat.ts";
@@ -13,6 +13,7 @@ import type { Kernel } from "../kernel.ts";
 import { USER_END } from "../mm/address-space.ts";
 import { FD, forward, INT, inout, UINT, WORD } from "./forward.ts";
 import { checkRange, gather, hostWait, putVector, ROOM, word } from "./marshal.ts";
+import { readSignals } from "./signalfd.ts";
 import { withWriteSignal } from "./write-signals.ts";
 
 const READ_BATCH = 1 << 20;
@@ -162,8 +163,10 @@ function single(c: Call, d: Direction, position: Position): number {
   const fd = c.int(0);
   const host = k.fds.peek(fd);
   if (host < 0) return -EBADF;
-  if (k.fds.kind(fd) === FILE_KIND.VIRTUAL_DIRECTORY) return d.writes ? -EBADF : -EISDIR;
   const va = c.num(1);
+  const kind = k.fds.kind(fd);
+  if (kind === FILE_KIND.VIRTUAL_DIRECTORY) return d.writes ? -EBADF : -EISDIR;
+  if (kind === FILE_KIND.SIGNALS) return position !== null ? -ESPIPE : d.writes ? -EINVAL : readSignals(k, fd, va, c.num(2));
   const length = c.num(2);
   if (length >= 2 ** 63) return -EINVAL;
   if (!(va + length <= USER_END)) return -EFAULT;
@@ -184,6 +187,7 @@ function vectored(c: Call, d: Direction, position: Position, flags: number): num
   const host = k.fds.host(fd);
   if (k.fds.kind(fd) === FILE_KIND.VIRTUAL_DIRECTORY) return d.writes ? -EBADF : -EISDIR;
   readVector(k, c.num(1), vectorCount(c, 2));
+  if (k.fds.kind(fd) === FILE_KIND.SIGNALS) return d.writes || parts.count === 0 ? -EINVAL : readSignals(k, fd, parts.va[0]!, parts.length[0]!);
   return transfer(k, host, d, position, flags);
 }
 

@@ -7,6 +7,7 @@ import type { Call, Family } from "../call.ts";
 import { FD_CLOEXEC } from "../descriptors.ts";
 import { GuestError } from "../guest-error.ts";
 import { H } from "../state.ts";
+import { setCloseOnExec } from "./descriptors.ts";
 import { hostWait, Passage, word } from "./marshal.ts";
 
 /** FICLONERANGE: the source descriptor stands inside the structure. */
@@ -45,7 +46,7 @@ export function ioctl(c: Call): number {
   switch (request) {
     case I.FIOCLEX:
     case I.FIONCLEX:
-      k.fds.setFlags(fd, request === I.FIOCLEX ? FD_CLOEXEC : 0);
+      setCloseOnExec(k, fd, request === I.FIOCLEX);
       return 0;
     case I.FICLONE:
       return k.sys(NR.ioctl, host, request, k.fds.host(c.int(2)));
