@@ -186,6 +186,8 @@ export const H = {
   statsPathLength: 147,
   /** Offset of the auxiliary vector in the texts (auxvLength bytes). */
   auxvOffset: 148,
+  /** 1: threads are pinned one to one, because CPUs were named or the affinity that margay inherited names some. */
+  pin: 149,
 } as const;
 
 /** Thread record words, from the record's start. */

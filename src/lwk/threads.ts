@@ -155,13 +155,16 @@ export class Threads {
     return alive;
   }
 
-  /** Pins the calling host thread: slots below the CPU count one to one, the others on all CPUs of the virtual node, or as the program has said. */
+  /**
+   * Pins the calling host thread: where CPUs were named, slots below the CPU count one to one; the others float over all CPUs of the virtual node. What the
+   * program itself has said (sched_setaffinity) goes before both. Without named CPUs nothing is pinned: several virtual nodes on one machine would meet on CPU 0.
+   */
   place(slot: number): void {
     const { state } = this;
     const record = state.thread(slot);
     const count = state.i32[H.cpuCount]!;
     if (state.i32[record + T.pinned] !== 2) {
-      state.i32[record + T.pinned] = slot < count ? 1 : 0;
+      state.i32[record + T.pinned] = state.i32[H.pin] && slot < count ? 1 : 0;
       state.i32[record + T.cpu] = slot % count;
     }
     const allowed = this.allowed(record);

@@ -9,6 +9,10 @@ export function spawner(area: number, state: number): (slot: number) => void {
     new Worker(new URL("./worker.js", import.meta.url), {
       workerData,
       env: SHARE_ENV,
+      // Kept to themselves: joined to the parent's streams they would make Node open process.stdout, which makes a pipe non-blocking for the program.
+      stdin: false,
+      stdout: true,
+      stderr: true,
       trackUnmanagedFds: false,
       resourceLimits: { stackSizeMb: 2, maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 128 },
     });

@@ -55,7 +55,8 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   for (const [capability, name] of [[KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS"]] as const) {
     if (!checkExtension(gate.sys, kvm, capability)) throw new MargayError("E_KVM_CAP", `this KVM has no ${name}`);
   }
-  const partition = choosePartition(readTopology("/", { caches: false }), {
+  const topology = readTopology("/", { caches: false });
+  const partition = choosePartition(topology, {
     cpus: options.cpus,
     numa: options.numa,
     mem: options.mem,
@@ -64,7 +65,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   });
   const features = cpuFeatures(supportedCpuid(gate.sys, scratch, kvm));
   const state = State.create(gate.sys);
-  fillState(state, gate, scratch, area, kvm, partition, features, options);
+  fillState(state, gate, scratch, area, kvm, partition, topology.online.length, features, options);
   if (straceFd >= 0) state.i32[H.straceFd] = straceFd;
   const layout = chooseLayout(options.aslr ? random : null, stackSize(state));
   state.setU64(H.lwkBase, layout.lwkBase);
@@ -166,7 +167,7 @@ function cpuFeatures(leaves: Uint8Array): CpuFeatures {
 }
 
 /** Numbers of the virtual node, its address ranges on the host, its first memory slot. */
-function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm: number, partition: Partition, features: CpuFeatures, options: RunOptions): void {
+function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm: number, partition: Partition, onlineCpus: number, features: CpuFeatures, options: RunOptions): void {
   const { sys } = gate;
   const { i32 } = state;
   i32[H.pid] = sys(NR.getpid);
@@ -189,6 +190,7 @@ function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm
     for (const cpu of node.vcpus) i32[(OFFSET.cpuNodes >> 2) + cpu] = i;
     for (const [j, distance] of (partition.distances[i] ?? []).entries()) state.u8[distances + i * 64 + j] = distance;
   }
+  i32[H.pin] = options.cpus !== undefined || options.numa !== undefined || partition.cpus.length < onlineCpus ? 1 : 0;
   i32[H.hostHuge] = options.pages.hostHuge ? 1 : 0;
   i32[H.guestHuge] = options.pages.guestHuge ? 1 : 0;
   i32[H.options] = (options.strace ? 1 : 0) | (options.stats ? 2 : 0) | (options.aslr ? 0 : 4) | (options.hugetlb ? 8 : 0);

@@ -61,6 +61,7 @@ export class Vcpu {
   readonly words: Uint32Array;
   private readonly gate: Gate;
   private readonly scratch: Scratch;
+  private prepared = false;
   /** Base address of kvm_run. */
   readonly runAddress: number;
 
@@ -152,7 +153,9 @@ export class Vcpu {
 
   /** Sets everything but the general registers: long mode, ring 3, tables, MSRs, CPUID, XCR0, time-stamp counter equal to the host's. */
   setup(s: VcpuSetup): void {
-    this.ioctl(K.KVM_SET_CPUID2, "KVM_SET_CPUID2", s.cpuid);
+    // Once: KVM refuses any change after the first KVM_RUN, and its own (OSXSAVE) counts as one.
+    if (!this.prepared) this.ioctl(K.KVM_SET_CPUID2, "KVM_SET_CPUID2", s.cpuid);
+    this.prepared = true;
     const sregs = this.sregs();
     const segment = (offset: number, base: bigint, limit: number, selector: number, type: number, dpl: number, db: number, system: number, l: number, g: number) => {
       sregs.setBigUint64(offset, base, true);
