@@ -1,13 +1,14 @@
 /** What a forwarded system call costs, against a monitor in C that does the same. */
 import { type Context, firstCpus, margayRun } from "./context.ts";
-import { measure } from "./process.ts";
-import { oneAfterTheOther } from "./rounds.ts";
-import type { Experiment, Figure, Sample } from "./types.ts";
+import { type Contestant, lockstep } from "./lockstep.ts";
+import type { Experiment, Figure } from "./types.ts";
 
-/** 20,000 calls of each kind under margay, beside exit-loop.c doing the same on the same CPU. */
+/** 20,000 calls of each kind under margay, in lockstep with exit-loop.c doing the same on the same CPU. */
 export function exitCost(context: Context): Experiment {
-  const arm = (name: string, argv: readonly string[]) => (): Promise<Sample> =>
-    measure(`${context.programs}wall`, name, { argv, cpus: new Set(context.cpus), timeout: 120, report: true });
+  const contestant = (arm: string, argv: readonly string[]): Contestant => ({
+    arm,
+    command: { argv, cpus: new Set(context.cpus), timeout: 120, report: true },
+  });
   const figure = (key: string, label: string): Figure => ({
     label,
     unit: "us",
@@ -17,11 +18,17 @@ export function exitCost(context: Context): Experiment {
   });
   return {
     name: "exit-cost",
-    about: "a system call forwarded to the host: margay against bench/exit-loop.c, 20,000 calls of each kind, median batch of 1,000",
-    round: oneAfterTheOther([
-      arm("C", ["taskset", "-c", firstCpus(context, 1).join(","), `${context.programs}exit-loop`]),
-      arm("margay", margayRun(context, "guest", 1, [`${context.programs}forwarded`])),
-    ]),
+    about: "a system call forwarded to the host: margay against bench/exit-loop.c, 20 turns of 1,000 calls of each kind",
+    round: (random) =>
+      lockstep(
+        `${context.programs}wall`,
+        [
+          contestant("C", ["taskset", "-c", firstCpus(context, 1).join(","), `${context.programs}exit-loop`]),
+          contestant("margay", margayRun(context, "guest", 1, [`${context.programs}forwarded`])),
+        ],
+        5,
+        random,
+      ),
     figures: [
       figure("lseek_us", "forwarded lseek"),
       figure("write_us", "forwarded write, 1 byte"),

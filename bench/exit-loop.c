@@ -6,7 +6,7 @@
 //   bare   answered here, no call on the host: the exit alone
 //   lseek  one host call without pointers
 //   write  one host call with a pointer into guest memory, checked and translated
-// Timed in batches of 1,000; the figure is the median batch, in microseconds. The twin that runs under margay is src/forwarded.c.
+// A turn is 1,000 calls of each kind; the figure is the median turn, in microseconds per call. The twin that runs under margay is src/forwarded.c.
 //
 // On PVM (a software KVM) ring-3 `syscall` jumps to LSTAR still in ring 3, and `sysretq` there would fault: the stub returns by `jmp *%rcx`, and `out`
 // is allowed by the I/O bitmap in the TSS. On VMX/SVM the stub runs in ring 0 and returns by `sysretq`.
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define BATCH 1000
-#define MAX_BATCHES 10000
+#define MAX_TURNS 10000
 #define PORT 0x42
 #define BARE 0x1000 // no Linux call has this number
 
@@ -169,10 +169,9 @@ static int64_t answer(const struct machine *m, const struct kvm_regs *r) {
   }
 }
 
-/// Runs the guest loop for one kind of call; returns the median batch in microseconds per call.
-static double cost(const struct machine *m, long batches, uint64_t number, uint64_t a, uint64_t b, uint64_t c, int64_t expected) {
-  static double batch[MAX_BATCHES];
-  struct kvm_regs start = {.rip = CODE, .rsp = MEMORY, .rflags = 0x202, .rbx = (uint64_t)batches * BATCH, .r12 = number, .r13 = a, .r14 = b, .r15 = c};
+/// Runs the guest loop for BATCH calls of one kind; returns microseconds per call.
+static double batch(const struct machine *m, uint64_t number, uint64_t a, uint64_t b, uint64_t c, int64_t expected) {
+  struct kvm_regs start = {.rip = CODE, .rsp = MEMORY, .rflags = 0x202, .rbx = BATCH, .r12 = number, .r13 = a, .r14 = b, .r15 = c};
   struct kvm_regs *r = &m->run->s.regs.regs;
   // On hardware the `out` of the last run's exit is still to be completed, and that would move the new RIP on: complete it first.
   m->run->immediate_exit = 1;
@@ -181,7 +180,7 @@ static double cost(const struct machine *m, long batches, uint64_t number, uint6
   set_mode(m->vcpu); // back to ring 3: the last run of the loop ended inside the stub
   CONTROL(m->vcpu, KVM_SET_REGS, &start);
   double t = seconds();
-  for (long calls = 0;;) {
+  for (;;) {
     if (ioctl(m->vcpu, KVM_RUN, 0) < 0) {
       if (errno == EINTR) continue;
       fail("KVM_RUN");
@@ -192,25 +191,33 @@ static double cost(const struct machine *m, long batches, uint64_t number, uint6
     if (result != expected) errno = 0, fail("call %llu returned %ld, not %ld", r->rax, (long)result, (long)expected);
     r->rax = (uint64_t)result;
     m->run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    if (++calls % BATCH == 0) {
-      double now = seconds();
-      batch[calls / BATCH - 1] = (now - t) / BATCH * 1e6;
-      t = now;
-    }
   }
+  t = seconds() - t;
   if (r->rbx) errno = 0, fail("the guest ended %llu calls early", r->rbx);
-  return median(batch, (size_t)batches);
+  return t / BATCH * 1e6;
 }
 
 int main(int argc, char **argv) {
-  long batches = argument(argc, argv, 1, 20000) / BATCH;
-  if (batches < 1 || batches > MAX_BATCHES) errno = 0, fail("%d to %d calls", BATCH, BATCH * MAX_BATCHES);
+  static double bare[MAX_TURNS], lseek_us[MAX_TURNS], write_us[MAX_TURNS];
+  size_t turns = (size_t)argument(argc, argv, 1, 20000) / BATCH;
+  if (turns < 1 || turns > MAX_TURNS) errno = 0, fail("%d to %d calls", BATCH, BATCH * MAX_TURNS);
   int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
   if (null < 0) fail("/dev/null");
   struct machine m = make_machine();
-  double bare = cost(&m, batches, BARE, 0, 0, 0, 0);
-  double lseek_us = cost(&m, batches, SYS_lseek, (uint64_t)null, 0, SEEK_CUR, 0);
-  double write_us = cost(&m, batches, SYS_write, (uint64_t)null, DATA, 1, 1);
-  printf("{\"bare_us\": %.4f, \"lseek_us\": %.4f, \"write_us\": %.4f, \"kvm\": \"%s\", \"verified\": true}\n", bare, lseek_us, write_us, m.pvm ? "PVM" : "hardware");
+  for (size_t k = 0; k < turns; k++) {
+    take_turn("turn");
+    bare[k] = batch(&m, BARE, 0, 0, 0, 0);
+    lseek_us[k] = batch(&m, SYS_lseek, (uint64_t)null, 0, SEEK_CUR, 0);
+    write_us[k] = batch(&m, SYS_write, (uint64_t)null, DATA, 1, 1);
+  }
+  take_turn("last");
+  printf("{\"series\": {");
+  print_series("bare_us", bare, turns);
+  printf(", ");
+  print_series("lseek_us", lseek_us, turns);
+  printf(", ");
+  print_series("write_us", write_us, turns);
+  printf("}, \"bare_us\": %.4f, \"lseek_us\": %.4f, \"write_us\": %.4f, \"kvm\": \"%s\", \"verified\": true}\n", median(bare, turns), median(lseek_us, turns),
+         median(write_us, turns), m.pvm ? "PVM" : "hardware");
   return 0;
 }

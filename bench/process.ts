@@ -6,7 +6,8 @@ import type { Disturbance, Readings, Sample, Series } from "./types.ts";
 
 export interface Command {
   readonly argv: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to this process's environment; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** CPUs whose other users count as disturbance: all of --cpus, also for one thread. A busy SMT sibling costs a third of the speed. */
   readonly cpus: ReadonlySet<number>;
   /** Seconds until it is killed with all its children. */

@@ -1,7 +1,7 @@
 // Cost of system calls that only the host can answer, in microseconds: `forwarded [CALLS]`, 20,000 of each. Its twin is ../exit-loop.c.
 //  lseek  no pointer: what the way out and back costs
 //  write  one byte to /dev/null: one pointer to translate and check
-// Timed in batches of 1,000 as the twin does; the figure is the median batch. Verified: each call returns what Linux returns.
+// A turn is 1,000 calls of each, as in the twin; the figure is the median turn. Verified: each call returns what Linux returns.
 #define _GNU_SOURCE
 #include "bench.h"
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define BATCH 1000
-#define MAX_BATCHES 10000
+#define MAX_TURNS 10000
 
 static inline long call3(long number, long a, long b, long c) {
   long result;
@@ -17,25 +17,31 @@ static inline long call3(long number, long a, long b, long c) {
   return result;
 }
 
-/// Median microseconds per call; adds to *wrong how many answers were not `expected`.
-static double cost(long batches, long number, long a, long b, long c, long expected, long *wrong) {
-  static double batch[MAX_BATCHES];
-  for (long k = 0; k < batches; k++) {
-    double t = seconds();
-    for (int i = 0; i < BATCH; i++) *wrong += call3(number, a, b, c) != expected;
-    batch[k] = (seconds() - t) / BATCH * 1e6;
-  }
-  return median(batch, (size_t)batches);
+/// Microseconds per call over one batch; adds to *wrong how many answers were not `expected`.
+static double batch(long number, long a, long b, long c, long expected, long *wrong) {
+  double t = seconds();
+  for (int i = 0; i < BATCH; i++) *wrong += call3(number, a, b, c) != expected;
+  return (seconds() - t) / BATCH * 1e6;
 }
 
 int main(int argc, char **argv) {
-  long batches = argument(argc, argv, 1, 20000) / BATCH, wrong = 0;
-  if (batches < 1 || batches > MAX_BATCHES) return fprintf(stderr, "forwarded: %d to %d calls\n", BATCH, BATCH * MAX_BATCHES), 2;
+  static double lseek_us[MAX_TURNS], write_us[MAX_TURNS];
+  size_t turns = (size_t)argument(argc, argv, 1, 20000) / BATCH;
+  if (turns < 1 || turns > MAX_TURNS) return fprintf(stderr, "forwarded: %d to %d calls\n", BATCH, BATCH * MAX_TURNS), 2;
   int null = open("/dev/null", O_WRONLY);
   if (null < 0) return perror("/dev/null"), 1;
   char byte = 'x';
-  double lseek_us = cost(batches, SYS_lseek, null, 0, SEEK_CUR, 0, &wrong);
-  double write_us = cost(batches, SYS_write, null, (long)&byte, 1, 1, &wrong);
-  printf("{\"lseek_us\": %.4f, \"write_us\": %.4f, \"verified\": %s}\n", lseek_us, write_us, wrong ? "false" : "true");
+  long wrong = 0;
+  for (size_t k = 0; k < turns; k++) {
+    take_turn("turn");
+    lseek_us[k] = batch(SYS_lseek, null, 0, SEEK_CUR, 0, &wrong);
+    write_us[k] = batch(SYS_write, null, (long)&byte, 1, 1, &wrong);
+  }
+  take_turn("last");
+  printf("{\"series\": {");
+  print_series("lseek_us", lseek_us, turns);
+  printf(", ");
+  print_series("write_us", write_us, turns);
+  printf("}, \"lseek_us\": %.4f, \"write_us\": %.4f, \"verified\": %s}\n", median(lseek_us, turns), median(write_us, turns), wrong ? "false" : "true");
   return wrong ? 1 : 0;
 }
