@@ -22,6 +22,7 @@ const programReport = `${logs}/programs.tap`;
 const bin = (name) => `node_modules/.bin/${name}`;
 const testsIn = (folder) =>
   (existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".test.mjs")) : []).map((name) => `${folder}/${name}`);
+// Named one by one: without names node would run every test file it finds.
 const programTests = [...testsIn("test/programs"), ...testsIn("test/system")];
 
 /**
@@ -107,6 +108,7 @@ function conclude(results, where) {
 }
 
 async function main() {
+  if (programTests.length === 0) throw new Error("no program tests in test/programs and test/system");
   let problem = kvmProblem();
   say(
     problem === null
