@@ -93,7 +93,8 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
     envp: options.env,
     layout,
     auxv: {
-      hwcap: features.hwcap,
+      // On PVM ring 3 sees the host's CPUID, so the host's own AT_HWCAP is the truth.
+      hwcap: state.i32[H.kvmKind] === 0 ? hostHwcap(features.hwcap) : features.hwcap,
       hwcap2: 2,
       minSigStackSize: Math.ceil((1024 + features.xsaveSize) / 16) * 16,
       uid: state.i32[H.uid]!,
@@ -240,6 +241,17 @@ function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm
   i32[slot + S.kind] = SLOT.TABLES;
   i32[H.slotCount] = 1;
   startLimits(state, sys, scratch);
+}
+
+/** AT_HWCAP (16) of this process. */
+function hostHwcap(fallback: number): number {
+  try {
+    const auxv = readFileSync("/proc/self/auxv");
+    for (let at = 0; at + 16 <= auxv.length; at += 16) if (auxv.readBigUInt64LE(at) === 16n) return Number(auxv.readBigUInt64LE(at + 8));
+  } catch {
+    // no /proc: KVM's word must do
+  }
+  return fallback;
 }
 
 function hostNodeCount(): number {

@@ -622,6 +622,13 @@ export class AddressSpace {
     return true;
   }
 
+  /** Guest-physical address of the private page at `va`, whether its rights make it present or not; -1 when nothing is held there. */
+  heldPage(va: number): number {
+    if (this.tables.leaf(va) < 0 || !(this.tables.flags & PTE_HELD)) return -1;
+    const block = this.memory.tables[this.tables.directoryEntry(va, false) + COMPANION_WORDS + 1]! - 1;
+    return block < 0 ? -1 : this.blocks.gpa(block) + (va % WINDOW);
+  }
+
   /** Bytes of mapped file `index` now; -1 for what has no size (devices, pipes). */
   fileSize(index: number): number {
     const identity = identify(this.sys, this.scratch, this.files.hostDescriptor(index));
@@ -633,13 +640,11 @@ export class AddressSpace {
     for (let done = 0; done < bytes.length; ) {
       const va = address + done;
       const n = Math.min(bytes.length - done, PAGE - (va % PAGE));
-      const entry = this.tables.directoryEntry(va, false);
-      const block = entry < 0 ? -1 : this.memory.tables[entry + COMPANION_WORDS + 1]! - 1;
-      if (block < 0 || this.tables.leaf(va) < 0 || !(this.tables.flags & PTE_HELD)) {
+      const gpa = this.heldPage(va);
+      if (gpa < 0) {
         if (this.fault(va, false, false) === FAULT.NONE) continue;
         throw new RangeError(`no memory at 0x${va.toString(16)}`);
       }
-      const gpa = this.blocks.gpa(block) + (va % WINDOW);
       this.memory.chunk(gpa).set(bytes.subarray(done, done + n), this.memory.chunkOffset(gpa));
       done += n;
     }

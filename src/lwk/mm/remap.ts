@@ -80,7 +80,7 @@ function move(space: AddressSpace, address: number, oldSize: number, newSize: nu
   if (source.kind === KIND.ARENA) return moveArena(space, source, target, oldSize, newSize, keep);
 
   const result: Mapping = { ...source, start: target, end: target + kept, validEnd: source.kind === KIND.COPY ? source.validEnd + shift : 0 };
-  const error = source.prot ? moveContents(space, source, result, shift) : 0;
+  const error = moveContents(space, source, result, shift);
   if (error < 0) {
     space.clearFor(result, result.start, result.end);
     return error;
@@ -131,19 +131,17 @@ function moveContents(space: AddressSpace, source: Mapping, target: Mapping, shi
       continue;
     }
     for (let page = va; page < next; page += PAGE) {
-      if (!space.tables.translate(page)) continue;
-      const from = space.tables.gpa;
+      const from = space.heldPage(page);
+      if (from < 0) continue;
       const error = space.fillFor(target, page + shift, page + shift + PAGE);
       if (error < 0) return error;
-      space.tables.translate(page + shift);
-      const to = space.tables.gpa;
+      const to = space.heldPage(page + shift);
       const at = space.memory.chunkOffset(from);
       space.memory.chunk(to).set(space.memory.chunk(from).subarray(at, at + PAGE), space.memory.chunkOffset(to));
     }
     va = next;
   }
-  if (!(target.flags & VF.LAZY)) return space.fillFor(target, target.start, target.end);
-  return 0;
+  return target.prot && !(target.flags & VF.LAZY) ? space.fillFor(target, target.start, target.end) : 0;
 }
 
 /** A file mapping gets a new range of the arena; the host moves its pages (mremap on the host keeps private copies). */
