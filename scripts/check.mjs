@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { lines, run } from "./lib/children.mjs";
 import { add, byExitCode, fromClosingLine, fromTap, fromVitest, nothing } from "./lib/counts.mjs";
 import { askDoctor, kvmProblem } from "./lib/kvm.mjs";
+import { changes, machineState } from "./lib/machine-state.mjs";
 import { setUp } from "./lib/setup.mjs";
 import { table } from "./lib/table.mjs";
 
@@ -121,6 +122,7 @@ async function main() {
   if (setupCode !== 0) return conclude([{ name: "set-up", ...nothing, failed: 1, seconds: 0 }], "set-up failed, nothing was run");
 
   let kind = "";
+  const stateBefore = machineState();
   const results = [];
   const broken = new Set();
   for (const suite of suites) {

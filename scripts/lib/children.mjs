@@ -32,9 +32,11 @@ export function run(command, args, { env = process.env, cwd, timeout = 600, onSt
       cwd,
       env,
       detached: true,
-      stdio: ["ignore", onStdout ? "pipe" : "inherit", onStderr ? "pipe" : "inherit"],
+      stdio: ["pipe", onStdout ? "pipe" : "inherit", onStderr ? "pipe" : "inherit"],
     });
     running.add(child);
+    // End of file from a pipe rather than from /dev/null: what a hostile guest does to its descriptor 0 must not reach the machine.
+    child.stdin.on("error", () => {}).end();
     let timedOut = false;
     const deadline = setTimeout(() => {
       timedOut = true;
