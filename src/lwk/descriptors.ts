@@ -9,6 +9,8 @@ import { D, DESCRIPTOR_COUNT, H, OFFSET, type State } from "./state.ts";
 export const FD_CLOEXEC = 1;
 /** The program wants this signalfd not to block. Its eventfd on the host never does. */
 export const FD_NONBLOCK = 2;
+/** A directory known to lie where no synthetic files are. */
+export const FD_OUTSIDE = 4;
 
 /**
  * What a row is. HOST: everything is the host descriptor's business. VIRTUAL_FILE: a snapshot of a synthetic file in a memfd (aux = number of the virtual file).

@@ -188,6 +188,8 @@ export const H = {
   auxvOffset: 148,
   /** 1: threads are pinned one to one, because CPUs were named or the affinity that margay inherited names some. */
   pin: 149,
+  /** 1: the working directory is known to lie where no synthetic files are. */
+  cwdOutside: 150,
 } as const;
 
 /** Thread record words, from the record's start. */

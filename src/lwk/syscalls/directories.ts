@@ -2,8 +2,9 @@
 import { EEXIST, ENOTDIR, EPERM } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import { putString } from "../../host/memory.ts";
-import type { Call, Family } from "../call.ts";
+import type { Call, Family, Handler } from "../call.ts";
 import { FILE_KIND } from "../descriptors.ts";
+import { H } from "../state.ts";
 import { pathOf } from "../virtual/node.ts";
 import { DIRFD, forward, INT, PATH, TEXT, UINT, WORD } from "./forward.ts";
 import { BAD_ADDRESS, Passage, ROOM } from "./marshal.ts";
@@ -50,6 +51,17 @@ function fchdir(c: Call): number {
   return k.sys(NR.chdir, putString(k.scratch, pathOf(k, k.fds.aux(fd)), ROOM.path));
 }
 
+/** What was known of the working directory holds no longer. */
+const moving =
+  (handler: Handler): Handler =>
+  (c) => {
+    try {
+      return handler(c);
+    } finally {
+      c.kernel.state.i32[H.cwdOutside] = 0;
+    }
+  };
+
 /** Synthetic directories take no new names, and theirs cannot go. */
 const fixed = { virtual: EPERM } as const;
 const exists = { virtual: EEXIST } as const;
@@ -58,8 +70,8 @@ export const directoryCalls: Family = {
   getdents: ["forwarded", "", (c) => listDirectory(c, NR.getdents)],
   getdents64: ["forwarded", "", (c) => listDirectory(c, NR.getdents64)],
   getcwd: ["forwarded", "", getcwd],
-  chdir: ["forwarded", "", forward(NR.chdir, [PATH], { virtual: null })],
-  fchdir: ["forwarded", "", fchdir],
+  chdir: ["forwarded", "", moving(forward(NR.chdir, [PATH], { virtual: null }))],
+  fchdir: ["forwarded", "", moving(fchdir)],
   mkdir: ["forwarded", "", forward(NR.mkdir, [PATH, UINT], exists)],
   mkdirat: ["forwarded", "", forward(NR.mkdirat, [DIRFD, PATH, UINT], exists)],
   rmdir: ["forwarded", "", forward(NR.rmdir, [PATH], fixed)],

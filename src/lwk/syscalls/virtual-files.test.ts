@@ -122,3 +122,19 @@ describe("a synthetic link", () => {
     expect(open("/proc/self/fd/250")).toBe(-ENOENT);
   });
 });
+
+describe("a relative path", () => {
+  it("should reach synthetic files from a directory that holds some, after the descriptor's number was another's too", () => {
+    const plain = open("/tmp", O_DIRECTORY);
+    expect(sys("openat", plain, path("no-such-name"), 0)).toBe(-ENOENT);
+    expect(sys("openat", plain, path(`..${ONLINE}`), 0)).toBeGreaterThan(plain);
+    sys("close", plain);
+    const system = open("/sys/devices/system", O_DIRECTORY);
+    expect(system).toBe(plain);
+    const fd = sys("openat", system, path("cpu/online"), 0);
+    expect(sys("read", fd, BASE + 8190, 100)).toBe(4);
+    const root = open("/", O_DIRECTORY);
+    expect(sys("faccessat", root, path(`${CPUS.slice(1)}/cpu2`), 0)).toBe(0);
+    expect(sys("faccessat", root, path(`${CPUS.slice(1)}/cpu3`), 0)).toBe(-ENOENT);
+  });
+});
