@@ -146,6 +146,10 @@ async function main() {
       }
     }
   }
+  const changed = changes(stateBefore, machineState());
+  for (const line of changed) say(`FAILED  machine as before: ${line}`);
+  results.push({ name: "machine as before", ...byExitCode(changed.length), seconds: 0 });
+
   const where =
     problem === null
       ? `ran on this machine's KVM${kind ? ` (${kind})` : ""} and in the lab`
