@@ -61,8 +61,8 @@ const suites = [
   },
   {
     name: "lab",
-    command: [process.execPath, "test/lab/run.mjs"],
-    timeout: 330,
+    command: [process.execPath, "test/lab/run.mjs", "--timeout", "420"],
+    timeout: 440,
     needs: ["build", "test programs"],
     live: true,
     count: (code, output) => fromClosingLine(output, code),
