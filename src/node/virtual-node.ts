@@ -7,7 +7,7 @@ import { MargayError } from "../host/error.ts";
 import { createGateArea, openGate, type Gate } from "../host/gate.ts";
 import { checkExtension, createVm, openKvm, runSize, setMemoryRegion, supportedCpuid } from "../host/kvm.ts";
 import { createScratch, reserveAddressSpace, type Scratch } from "../host/memory.ts";
-import { prepareKicks, setHostAction } from "../host/signals.ts";
+import { prepareKicks, setHostAction, SIG_IGN } from "../host/signals.ts";
 import { readTopology } from "../host/topology.ts";
 import { GDT_PAGE, THREAD_PAGE, VDSO_PAGE, VVAR_PAGE } from "../lwk/boot/layout.ts";
 import { installSharedPages } from "../lwk/boot/install.ts";
@@ -34,6 +34,8 @@ const ARENA_MAX = 2 ** 40;
 const TIMEOUT_SIGNAL = 61;
 /** Signals that end a program by default and may come from outside: caught from the start, so that the virtual node ends in order. */
 const CAUGHT = [1, 2, 3, 10, 12, 14, 15, 26, 27];
+/** SIGPIPE and SIGXFSZ: the host says EPIPE or EFBIG instead, and the guest's thread gets its signal from that. */
+const IGNORED = [13, 25];
 /** XCR0 components that guests get: x87, SSE, AVX, AVX-512. */
 const XCR0_MASK = 0xe7;
 
@@ -78,6 +80,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   startThreadRecord(state);
   prepareKicks(gate, scratch);
   for (const signal of CAUGHT) setHostAction(gate, scratch, signal, "catch");
+  for (const signal of IGNORED) setHostAction(gate, scratch, signal, SIG_IGN);
   inheritDescriptors(state, gate);
 
   const { space } = parts;
