@@ -163,8 +163,32 @@ function remove(c: Call): number {
   const row = timer(k, c.int(0));
   const host = k.state.i32[row + ROW.host]!;
   if (host !== NO_HOST_TIMER) k.sys(NR.timer_delete, host - 1);
+  dropWaiting(k, c.int(0));
   k.state.u32.fill(0, row, row + ROW.size);
   return 0;
+}
+
+/** Word of the queue row that holds a signal of timer `id` still to be delivered, -1 when there is none. The caller holds the signal lock. */
+function waitingSignal(k: Kernel, id: number): number {
+  const { i32 } = k.state;
+  if (!i32[H.queueCount]) return -1;
+  for (let i = 0; i < Q.count; i++) {
+    const at = (OFFSET.signalQueue >> 2) + i * Q.size;
+    if (i32[at + Q.used] && i32[at + Q.info + 2] === SI_TIMER && i32[at + Q.info + 4] === id) return at;
+  }
+  return -1;
+}
+
+/** A deleted timer's last signal is not delivered: another timer may get the number. */
+function dropWaiting(k: Kernel, id: number): void {
+  const { state } = k;
+  state.lock(H.lockSignals);
+  const at = waitingSignal(k, id);
+  if (at >= 0) {
+    state.i32[at + Q.used] = 0;
+    Atomics.sub(state.i32, H.queueCount, 1);
+  }
+  state.unlock(H.lockSignals);
 }
 
 /** A clock read in a buffer of its own: handlers' scratch bytes must survive a wake-up. */
@@ -210,19 +234,15 @@ function expire(k: Kernel, id: number, row: number): void {
 /** True when the timer's last signal still waits: it then stands for these expiries too (timer_getoverrun(2)). */
 function addOverrun(k: Kernel, id: number, row: number, expiries: number): boolean {
   const { state } = k;
-  if (!state.i32[H.queueCount]) return false;
   state.lock(H.lockSignals);
   try {
-    for (let i = 0; i < Q.count; i++) {
-      const at = (OFFSET.signalQueue >> 2) + i * Q.size;
-      const info = at + Q.info;
-      if (!state.i32[at + Q.used] || state.i32[info + 2] !== SI_TIMER || state.i32[info + 4] !== id) continue;
-      const sum = Math.min(DELAYTIMER_MAX, state.i32[info + 5]! + expiries);
-      state.i32[info + 5] = sum;
-      state.i32[row + ROW.overrun] = sum;
-      return true;
-    }
-    return false;
+    const at = waitingSignal(k, id);
+    if (at < 0) return false;
+    const info = at + Q.info;
+    const sum = Math.min(DELAYTIMER_MAX, state.i32[info + 5]! + expiries);
+    state.i32[info + 5] = sum;
+    state.i32[row + ROW.overrun] = sum;
+    return true;
   } finally {
     state.unlock(H.lockSignals);
   }

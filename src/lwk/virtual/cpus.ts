@@ -40,8 +40,8 @@ export function toVirtual(k: Kernel, hostCpus: Iterable<number>): number[] {
 /** Features that the host's list may name and a program in a virtual node cannot use: protection keys, AMX, shadow stacks (XCR0 and CR4 lack them). */
 const HIDDEN_FLAGS = new Set("pku ospke amx_bf16 amx_tile amx_int8 amx_fp16 amx_complex user_shstk ibt".split(" "));
 
-/** Fields of one processor's block, in the kernel's order. */
-type Block = [key: string, value: string][];
+/** Fields of one processor's block, in the kernel's order; `label` is the key with its tabs and colon. */
+type Block = { key: string; label: string; value: string }[];
 
 /** The blocks of /proc/cpuinfo by host CPU number. */
 export function parseCpuinfo(text: string): Map<number, Block> {
@@ -50,9 +50,9 @@ export function parseCpuinfo(text: string): Map<number, Block> {
     const block: Block = [];
     for (const line of part.split("\n")) {
       const at = line.indexOf(":");
-      if (at > 0) block.push([line.slice(0, at).trimEnd(), line.slice(at + 1).trim()]);
+      if (at > 0) block.push({ key: line.slice(0, at).trimEnd(), label: line.slice(0, at + 1), value: line.slice(at + 1).trim() });
     }
-    if (block[0]?.[0] === "processor") blocks.set(Number(block[0][1]), block);
+    if (block[0]?.key === "processor") blocks.set(Number(block[0].value), block);
   }
   return blocks;
 }
@@ -60,21 +60,19 @@ export function parseCpuinfo(text: string): Map<number, Block> {
 /** /proc/cpuinfo of the virtual CPUs made from the host's. `cpus`: host CPU of each. */
 export function cpuinfoOf(text: string, cpus: readonly number[]): string {
   const blocks = parseCpuinfo(text);
-  const value = (cpu: number, key: string): string => blocks.get(cpu)?.find(([name]) => name === key)?.[1] ?? "";
+  const value = (cpu: number, key: string): string => blocks.get(cpu)?.find((field) => field.key === key)?.value ?? "";
   return cpus
     .map((host, cpu) => {
-      const block = blocks.get(host) ?? [["processor", ""] as [string, string]];
+      const block = blocks.get(host) ?? [{ key: "processor", label: "processor\t:", value: "" }];
       const siblings = cpus.filter((other) => value(other, "physical id") === value(host, "physical id"));
       const cores = new Set(siblings.map((other) => value(other, "core id") || `cpu ${other}`));
-      const lines = block.map(([key, old]) => {
+      const lines = block.map(({ key, label, value: old }) => {
         let text = old;
         if (key === "processor") text = `${cpu}`;
         else if (key === "siblings") text = `${siblings.length}`;
         else if (key === "cpu cores") text = `${cores.size}`;
         else if (key === "flags") text = old.split(" ").filter((flag) => !HIDDEN_FLAGS.has(flag)).join(" ");
-        // Keys stand in columns of eight, as the kernel's tabs make them.
-        const tabs = "\t".repeat(Math.max(1, 2 - Math.floor(key.length / 8)));
-        return `${key}${tabs}:${text ? ` ${text}` : ""}`;
+        return text ? `${label} ${text}` : label;
       });
       return `${lines.join("\n")}\n\n`;
     })
