@@ -1,6 +1,7 @@
 /** Opening, looking at and changing files. */
 import { E2BIG, EACCES, EINVAL, EPERM } from "../../abi/errno.ts";
 import {
+  AT_EACCESS,
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -163,7 +164,7 @@ const umask = forward(NR.umask, [INT]);
 /** An argument check that Linux makes before it looks for the file. */
 function faccessat2(c: Call): number {
   const flags = c.int(3);
-  if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x200)) return -EINVAL;
+  if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_EACCESS)) return -EINVAL;
   if (flags & AT_EMPTY_PATH && path(c, 1) === "" && c.int(0) !== AT_FDCWD && isVirtual(c.kernel, c.int(0))) return accessNode(nodeOf(c.kernel, c.int(0)), c.int(2));
   return access(c.kernel, NR.faccessat2, c.int(0), path(c, 1), c.int(2), flags);
 }

@@ -3,7 +3,7 @@
  * transfer goes in batches; the batch of a read is small, so that a large buffer is not brought in for a few bytes.
  */
 import { EBADF, EFAULT, EINVAL, EISDIR, ESPIPE } from "../../abi/errno.ts";
-import { IOV_MAX, MAX_RW_COUNT } from "../../abi/fcntl.ts";
+import { F_GETFL, IOV_MAX, MAX_RW_COUNT, O_ACCMODE } from "../../abi/fcntl.ts";
 import { NR } from "../../abi/nr.ts";
 import { S_IFBLK, S_IFCHR, S_IFMT, S_IFREG, STAT } from "../../abi/stat.ts";
 import type { Call, Family, Handler } from "../call.ts";
@@ -192,7 +192,7 @@ function vectored(c: Call, d: Direction, position: Position, flags: number): num
 }
 
 /** An iovec count: unsigned long on the way in, so that -1 is as bad as 1025. */
-export function vectorCount(c: Call, i: number): number {
+function vectorCount(c: Call, i: number): number {
   return Math.min(c.num(i), IOV_MAX + 1);
 }
 
@@ -213,7 +213,7 @@ function vmsplice(c: Call): number {
   const host = k.fds.host(c.int(0));
   readVector(k, c.num(1), vectorCount(c, 2));
   // Whether the pages are read or written depends on the end of the pipe; both directions need readable memory, and a pipe's read end writes it.
-  const write = (k.sys(NR.fcntl, host, 3, 0) & 3) === 0;
+  const write = (k.sys(NR.fcntl, host, F_GETFL) & O_ACCMODE) === 0;
   k.mem.segmentAddress.length = 0;
   k.mem.segmentLength.length = 0;
   for (let i = 0; i < parts.count; i++) if (!gather(k, parts.va[i]!, parts.length[i]!, write, true)) break;

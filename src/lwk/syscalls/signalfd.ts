@@ -1,5 +1,5 @@
 /** signalfd: signals read as data. */
-import { EAGAIN, EBADF, EINVAL, ERESTARTSYS, EINTR } from "../../abi/errno.ts";
+import { EAGAIN, EBADF, EINTR, EINVAL, ERESTARTSYS } from "../../abi/errno.ts";
 import { O_CLOEXEC, O_NONBLOCK } from "../../abi/fcntl.ts";
 import { NR } from "../../abi/nr.ts";
 import { SIGCHLD, SIGKILL, SIGSTOP, signalBit } from "../../abi/signal.ts";
