@@ -1,22 +1,20 @@
-/** The command line: parses, calls, prints. Verbs are loaded when they are asked for, because start-up counts. */
+/** The command line: parses, calls, prints. Verbs but `run` are loaded when they are asked for, because start-up counts. */
 import { writeSync } from "node:fs";
+import { exitCodeOf, formatError } from "../host/error.ts";
+import { runCommand } from "./run.ts";
 
-const argv = process.argv.slice(2);
-
-async function main(): Promise<void> {
-  if (argv[0] === "run") {
-    const { runCommand } = await import("./run.ts");
-    runCommand(argv.slice(1));
-    return;
+/** Does what the command line says. Returns at once for verbs that work on in the background. */
+export function main(): void {
+  try {
+    if (process.argv[2] === "run") runCommand(process.argv.slice(3));
+    else void import("./program.ts").then(({ program }) => program().parseAsync(process.argv)).catch(fail);
+  } catch (error) {
+    fail(error);
   }
-  const { program } = await import("./program.ts");
-  await program().parseAsync(process.argv);
 }
 
-try {
-  await main();
-} catch (error) {
-  const { exitCodeOf, formatError } = await import("../host/error.ts");
+/** One line on stderr, and the exit code that belongs to the error. */
+function fail(error: unknown): never {
   writeSync(2, `${formatError(error)}\n`);
   if (process.env["MARGAY_DEBUG"] && error instanceof Error) writeSync(2, `${error.stack}\n`);
   process.exit(exitCodeOf(error));

@@ -1,18 +1,13 @@
 /** All verbs but `run`, whose own parser is in run-options.ts, and the help texts. */
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
+import { packageVersion } from "./doctor-report.ts";
 import { RUN_HELP } from "./run-options.ts";
-
-/** Version from package.json beside dist/. */
-export function version(): string {
-  return (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;
-}
 
 export function program(): Command {
   const root = new Command("margay");
   root
     .description("Runs unmodified Linux programs in virtual nodes: KVM in ring 3, a lightweight kernel in TypeScript.")
-    .version(version(), "-V, --version")
+    .version(packageVersion(), "-V, --version")
     .showHelpAfterError("(margay --help lists the verbs)")
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 125));
   root

@@ -12,6 +12,13 @@ export interface Ending {
   readonly scratch: Scratch;
 }
 
+let lastAct: (() => void) | undefined;
+
+/** Something to do in this thread before the process ends (the build makes the code cache so). */
+export function atEnd(act: () => void): void {
+  lastAct = act;
+}
+
 /** Ends the process with `code` after writing `message` to stderr; -1: another thread is doing it. Never returns. */
 export function endFrom(k: Ending, code: number, message: string): never {
   const { state, gate, scratch } = k;
@@ -20,6 +27,7 @@ export function endFrom(k: Ending, code: number, message: string): never {
     state.i32[H.exitCode] = code;
     try {
       if (message) say(k, message);
+      lastAct?.();
       if (state.i32[H.options]! & 2) writeStatistics(state, gate, scratch, (text) => say(k, text));
     } finally {
       gate.sys(NR.exit_group, code);

@@ -1,5 +1,4 @@
 /** A virtual node's start: partition, virtual machine, memory, program; then the calling thread becomes guest thread 0. */
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_REGS } from "../abi/kvm.ts";
 import { NR } from "../abi/nr.ts";
@@ -69,7 +68,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   const state = State.create(gate.sys);
   fillState(state, gate, scratch, area, kvm, partition, topology.online.length, features, options);
   if (straceFd >= 0) state.i32[H.straceFd] = straceFd;
-  const layout = chooseLayout(options.aslr ? random : null, stackSize(state));
+  const layout = chooseLayout(options.aslr ? (bits) => new DataView(randomBytes(gate, scratch, 4).buffer).getUint32(0, true) % 2 ** bits : null, stackSize(state));
   state.setU64(H.lwkBase, layout.lwkBase);
   state.setU64(H.mmapBase, layout.mmapBase);
   state.setU64(H.stackTop, layout.stackTop);
@@ -104,7 +103,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
       euid: state.i32[H.euid]!,
       gid: state.i32[H.gid]!,
       egid: state.i32[H.egid]!,
-      random: randomBytes(16),
+      random: randomBytes(gate, scratch, 16),
       vdso: layout.vdso,
     },
   });
@@ -146,9 +145,11 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   }
 }
 
-/** A number of `bits` bits from the kernel's random source. */
-function random(bits: number): number {
-  return randomBytes(4).readUInt32LE(0) % 2 ** bits;
+/** Bytes from the kernel's random source. Not node:crypto, which takes 3 ms to load and starts OpenSSL. */
+function randomBytes(gate: Gate, scratch: Scratch, count: number): Uint8Array {
+  const got = gate.sys(NR.getrandom, scratch.address, count, 0);
+  if (got !== count) throw new MargayError("E_SYSCALL", "the kernel gives no random bytes");
+  return scratch.u8.slice(0, count);
 }
 
 /** What the guest's CPU can do. Leaves: function, index, flags, eax, ebx, ecx, edx, 3 x padding. */

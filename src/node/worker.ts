@@ -1,5 +1,4 @@
 /** Entry of a Worker: carries guest threads in the slot it was made for. */
-import { workerData } from "node:worker_threads";
 import { openGate } from "../host/gate.ts";
 import { formatError } from "../host/error.ts";
 import { State } from "../lwk/state.ts";
@@ -14,12 +13,15 @@ export interface WorkerData {
   readonly slot: number;
 }
 
-const { area, state: address, slot } = workerData as WorkerData;
-const gate = openGate(area, slot);
-const state = new State(address, gate.sys);
-const parts = openMemory(gate, state);
-try {
-  new Carrier(parts, spawner(area, address), endFrom).serve();
-} catch (error) {
-  endFrom({ gate, state, scratch: parts.scratch }, 125, `${formatError(error)}\n${error instanceof Error ? error.stack : ""}\n`);
+/** Carries guest threads for ever. The Worker's data say where. */
+export function worker(): never {
+  const { area, state: address, slot } = process.getBuiltinModule("node:worker_threads").workerData as WorkerData;
+  const gate = openGate(area, slot);
+  const state = new State(address, gate.sys);
+  const parts = openMemory(gate, state);
+  try {
+    return new Carrier(parts, spawner(area, address), endFrom).serve();
+  } catch (error) {
+    return endFrom({ gate, state, scratch: parts.scratch }, 125, `${formatError(error)}\n${error instanceof Error ? error.stack : ""}\n`);
+  }
 }
