@@ -6,7 +6,7 @@ import { EFAULT, ENAMETOOLONG } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Gate } from "../../host/gate.ts";
 import type { Scratch } from "../../host/memory.ts";
-import { PTE_USER, PTE_WRITE } from "../../vmm/page-table.ts";
+import { PTE_LARGE, PTE_USER, PTE_WRITE, WINDOW } from "../../vmm/page-table.ts";
 import { GuestError } from "../guest-error.ts";
 import { H } from "../state.ts";
 import { type AddressSpace, FAULT, USER_END } from "./address-space.ts";
@@ -233,12 +233,15 @@ export class GuestWindow {
       this.segmentAddress.length = 0;
       this.segmentLength.length = 0;
     }
-    const { memory } = this.space;
+    const { memory, tables } = this.space;
     let done = 0;
     while (done < length) {
-      const gpa = this.locate(va + done, write);
+      const at = va + done;
+      const gpa = this.locate(at, write);
       if (gpa < 0) break;
-      const n = Math.min(length - done, PAGE - ((va + done) % PAGE));
+      // One step takes what one entry maps: a 2M page is not looked up 512 times.
+      const whole = length - done > PAGE && tables.leaf(at) >= 0 && tables.flags & PTE_LARGE ? WINDOW : PAGE;
+      const n = Math.min(length - done, whole - (at % whole));
       const host = memory.hostAddress(gpa);
       const last = this.segmentAddress.length - 1;
       if (done > 0 && last >= 0 && this.segmentAddress[last]! + this.segmentLength[last]! === host) this.segmentLength[last]! += n;
