@@ -82,6 +82,7 @@ function walk(k: Kernel, absolute: string): Destination {
     for (const [i, name] of names.entries()) {
       const at = trail.at(-1)!;
       const rest = names.slice(i + 1).join("/");
+      if ("place" in at && !at.place.child) throw new GuestError(ENOTDIR);
       if (name === "..") {
         if (trail.length > 1) trail.pop();
         continue;
@@ -90,8 +91,7 @@ function walk(k: Kernel, absolute: string): Destination {
         trail.push({ host: `${at.host}/${name}`, magic: false });
         continue;
       }
-      if (!at.place.child) throw new GuestError(ENOTDIR);
-      const step = at.place.child(k, at.param, name);
+      const step = at.place.child!(k, at.param, name);
       if ("host" in step && step.magic) return { host: rest || directory ? `${step.host}/${rest}` : step.host, changed: true };
       if ("place" in step && step.place.target && (rest || directory)) {
         next = `${step.place.target(k, step.param)}/${rest}${directory ? "/" : ""}`;
