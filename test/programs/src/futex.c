@@ -131,16 +131,18 @@ static void shared_futex(void) {
 static void *pi_holder(void *argument) {
   if (futex((void *)&word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0) != 0) _exit(3);
   asleep = 1;
-  usleep(40000);
+  while (!awake) usleep(1000);
+  usleep(30000); /* the other thread is in its call by now */
   if (futex((void *)&word, FUTEX_UNLOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0) != 0) _exit(4);
   return argument;
 }
 static void priority_inheritance(void) {
-  word = 0, asleep = 0;
+  word = 0, asleep = awake = 0;
   pthread_t thread;
   CHECK_EQ(pthread_create(&thread, NULL, pi_holder, NULL), 0);
   settle(&asleep, 1);
   CHECK_ERR(futex((void *)&word, FUTEX_TRYLOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0), EAGAIN);
+  awake = 1;
   CHECK_EQ(futex((void *)&word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0), 0);
   CHECK_EQ(word & FUTEX_TID_MASK, syscall(SYS_gettid));
   CHECK_ERR(futex((void *)&word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0), EDEADLK);

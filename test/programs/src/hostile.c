@@ -92,7 +92,6 @@ static void paths(void) {
   FAULTS(chdir, P, 0, 0, 0, 0);
   FAULTS(chmod, P, 0600, 0, 0, 0);
   FAULTS(truncate, P, 0, 0, 0, 0);
-  FAULTS(execve, P, 0, 0, 0, 0);
   FAULTS(memfd_create, P, 0, 0, 0, 0);
   finish();
 }

@@ -1,7 +1,8 @@
 /*
  * Random mmap, munmap, mprotect, mremap, madvise and writes over a 24 MB arena, checked against a model of it: one record per
  * page. Contents are compared wherever they can be read; what must fault is probed by instructions and by system calls.
- * argv: [operations [seed]]. Same seed, same operations: a failure names the operation at which it was seen.
+ * argv: [operations [seed [page]]]. Same seed, same operations: a failure names the operation at which it was seen; with `page` that
+ * page is compared after every operation, which finds the one that broke it, and the operations on it are printed.
  */
 #include "harness.h"
 #include "probe.h"
@@ -17,7 +18,7 @@ struct page {
 static struct page model[PAGES];
 static unsigned char *arena;
 static uint64_t state;
-static long operation;
+static long operation, watched = -1;
 
 static uint32_t rnd(uint32_t below) { /* xorshift64* */
   state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
@@ -72,10 +73,16 @@ static int random_prot(void) {
   return prots[rnd(5)];
 }
 
+static void tell(const char *what, size_t page, size_t n, long more);
 static void map(size_t page, size_t n, int prot, int shared) {
+  tell(shared ? "shared map" : "map", page, n, prot);
   int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_FIXED;
   if (mmap(at(page), n * PAGE, prot, flags, -1, 0) != at(page)) WRONG(page, "mmap of %zu pages: %s", n, strerror(errno));
   set(page, n, (struct page){1, (unsigned char)prot, (unsigned char)shared, 0});
+}
+
+static void tell(const char *what, size_t page, size_t n, long more) {
+  if (watched >= 0 && (size_t)watched >= page && (size_t)watched < page + n) printf("operation %ld: %s pages %zu..%zu, %ld\n", operation, what, page, page + n - 1, more);
 }
 
 /* A fresh mapping with some contents, moved and resized: always one mapping, as mremap demands. */
@@ -91,6 +98,8 @@ static void move(void) {
     to = start();
     m = shared ? 1 + rnd((uint32_t)n) : length(PAGES - to);
   } while (to + m > PAGES || (to < from + n && from < to + m));
+  tell("move from", from, n, (long)to);
+  tell("move to", to, m, (long)from);
   if (mremap(at(from), n * PAGE, m * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, at(to)) != at(to)) WRONG(from, "mremap of %zu to %zu pages at %zu: %s", n, m, to, strerror(errno));
   for (size_t i = 0; i < m; i++) model[to + i] = i < n ? model[from + i] : (struct page){1, (unsigned char)prot, (unsigned char)shared, 0};
   set(from, n, (struct page){0, 0, 0, 0});
@@ -104,12 +113,15 @@ static void step(void) {
     case 0: map(page, n, random_prot(), rnd(6) == 0); break;
     case 1:
     case 2:
+      tell("munmap", page, n, 0);
       if (munmap(at(page), n * PAGE) != 0) WRONG(page, "munmap: %s", strerror(errno));
       set(page, n, (struct page){0, 0, 0, 0});
       break;
     case 3:
     case 4: {
-      int prot = random_prot(), done = mprotect(at(page), n * PAGE, prot);
+      int prot = random_prot();
+      tell("mprotect", page, n, prot);
+      int done = mprotect(at(page), n * PAGE, prot);
       if (whole != (done == 0) || (done != 0 && errno != ENOMEM)) WRONG(page, "mprotect of %zu pages: %d %s", n, done, strerror(errno));
       for (size_t i = 0; i < n && model[page + i].mapped; i++) model[page + i].prot = (unsigned char)prot; /* up to the first hole */
       break;
@@ -117,6 +129,7 @@ static void step(void) {
     case 5: move(); break;
     case 6:
       if (whole) {
+        tell("dontneed", page, n, 0);
         if (madvise(at(page), n * PAGE, MADV_DONTNEED) != 0) WRONG(page, "madvise: %s", strerror(errno));
         for (size_t i = 0; i < n; i++)
           if (!model[page + i].shared) model[page + i].token = 0;
@@ -127,6 +140,7 @@ static void step(void) {
       put(page, (uint64_t)operation << 16 | 1);
       if (n > 1) {
         size_t m = 1 + rnd((uint32_t)n - 1);
+        tell("shrink", page, n, (long)m);
         if (mremap(at(page), n * PAGE, m * PAGE, 0) != at(page)) WRONG(page, "mremap shrinking: %s", strerror(errno));
         set(page + m, n - m, (struct page){0, 0, 0, 0});
       }
@@ -141,6 +155,7 @@ static void step(void) {
 int main(int argc, char **argv) {
   long operations = argc > 1 ? atol(argv[1]) : 10000;
   state = argc > 2 ? strtoul(argv[2], NULL, 0) : 20240607;
+  if (argc > 3) watched = atol(argv[3]);
   setvbuf(stdout, NULL, _IOLBF, 0);
   unsigned char *room = mmap(NULL, (PAGES + 512) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (room == MAP_FAILED) return 2;
@@ -148,6 +163,7 @@ int main(int argc, char **argv) {
   set(0, PAGES, (struct page){1, PROT_NONE, 0, 0});
   for (operation = 1; operation <= operations; operation++) {
     step();
+    if (watched >= 0) compare((size_t)watched, 0);
     for (int i = 0; i < 3; i++) compare(rnd(PAGES), operation % 8 == 0);
     if (operation % 500 == 0)
       for (size_t page = 0; page < PAGES; page++) compare(page, page % 97 == (size_t)operation / 500 % 97);

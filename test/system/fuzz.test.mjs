@@ -1,0 +1,50 @@
+// A hostile guest makes random system calls from several threads. It may end in any way that is its own; margay must neither crash nor
+// hang nor leave anything. MARGAY_FUZZ is the number of seconds per run (default 4), MARGAY_FUZZ_SEED the first seed: a failure names its own.
+import assert from "node:assert/strict";
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { binary, build } from "../programs/build.mjs";
+import { inFreshDirectory, margay, run } from "../programs/compare.mjs";
+import { leavingNothing } from "./tools.mjs";
+
+before(async () => {
+  await build(["fuzz-syscalls"]);
+});
+
+const seconds = Number(process.env.MARGAY_FUZZ ?? 4);
+const firstSeed = Number(process.env.MARGAY_FUZZ_SEED ?? 1);
+
+/** Exit codes with which margay itself has failed. */
+const ownFailure = (code) => code >= 124 && code <= 127;
+
+for (const [kind, threads, runs] of [
+  ["gentle", 1, 1],
+  ["gentle", 4, 2],
+  ["wild", 1, 3],
+  ["wild", 4, 3],
+]) {
+  for (let i = 0; i < runs; i++) {
+    const seed = firstSeed + i;
+    test(`should stand ${threads} threads of ${kind} random system calls, seed ${seed}`, async () => {
+      await inFreshDirectory(async (dir) => {
+        copyFileSync(binary("fuzz-syscalls", "static"), join(dir, "fuzz"));
+        const result = await leavingNothing((env) => {
+          // An empty environment: no string of it may name a file. The mark for left-over processes is margay's, not the guest's.
+          const mark = Object.entries(env).filter(([name]) => name.startsWith("MARGAY_TEST_RUN"));
+          const hide = mark.flatMap(([name]) => ["--env", name]);
+          return run([...margay, "run", "--mem", "512M", ...hide, "--", "./fuzz", `${seconds}`, `${seed}`, `${threads}`, kind], {
+            cwd: dir,
+            env: Object.fromEntries(mark),
+            timeout: seconds + 30,
+          });
+        });
+        const end = result.stderr.toString("latin1").slice(-3000);
+        assert.ok(!result.timedOut, `hangs after ${result.seconds.toFixed(0)} s; stderr ends: ${end}`);
+        assert.ok(!ownFailure(result.code), `exit code ${result.code}; stderr ends: ${end}`);
+        assert.doesNotMatch(end, /E_INTERNAL|^Error:|\bat .*\.js:\d+/m);
+        if (kind === "gentle" && result.code === 0) assert.match(result.stdout.toString("latin1"), /\d+ calls\n$/);
+      });
+    });
+  }
+}
