@@ -61,7 +61,7 @@ const WORKLOADS: Readonly<Record<string, Workload>> = {
   "omp-barrier": {
     program: "omp-barrier",
     threads: 2,
-    about: "libgomp, 2 threads, 20 turns of 21 batches of 2,000 barriers",
+    about: "libgomp, 2 threads, 20 turns of 21 batches of 200 barriers",
     figures: [{ key: "barrier_ns", label: "omp barrier, 2 threads", unit: "ns", better: "less", target: { atLeast: 0.95 } }],
   },
   calls: {

@@ -42,7 +42,7 @@ static double batch_of(long barriers) {
 
 int main(int argc, char **argv) {
   static double batch[BATCHES], turn[MAX_TURNS];
-  long turns = argument(argc, argv, 1, 20), barriers = argument(argc, argv, 2, 2000);
+  long turns = argument(argc, argv, 1, 20), barriers = argument(argc, argv, 2, 200);
   if (turns > MAX_TURNS || omp_get_max_threads() > MAX_THREADS) return fprintf(stderr, "omp-barrier: at most %d turns, %d threads\n", MAX_TURNS, MAX_THREADS), 2;
   for (long k = 0; k < turns; k++) {
     take_turn("turn");
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
     turn[k] = median(batch, BATCHES);
   }
   take_turn("last");
-  long broken = broken_rounds(10000);
+  long broken = broken_rounds(1000);
   printf("{\"series\": {");
   print_series("barrier_ns", turn, (size_t)turns);
   double middle = median(turn, (size_t)turns);
