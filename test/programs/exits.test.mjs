@@ -38,7 +38,6 @@ const ways = [
   [["raise", "9"], 137],
   [["raise", "17"], 99],
   [["kill", "15"], 143],
-  [["kill", "35"], 163],
   [["tgkill", "12"], 140],
   [["kill-with-blocked-thread", "10"], 138],
   [["sigpipe"], 141],

@@ -2,6 +2,7 @@
 // program sees, and the statistics and traces it can write.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { binary, build } from "../programs/build.mjs";
@@ -13,23 +14,26 @@ before(async () => {
 });
 
 const interrupt = binary("interrupt", "static");
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Starts the guest, waits until it is ready, sends the signals 50 ms apart, resolves with the result. */
+/** What interrupt.c prints for a signal. */
+const heard = (signal) => `signal ${String(constants.signals[signal]).padStart(2, "0")}\n`;
+
+/** Starts the guest, waits until it is ready, sends the signals (each after the handler of the one before has spoken), resolves with the result. */
 async function signalled(way, signals, options = []) {
   return leavingNothing(async (env) => {
     let sent;
     const result = await margayRun([...options, interrupt, way], {
       env,
-      timeout: 30,
+      timeout: 60,
       started: (child) => {
-        sent = said(child, "ready\n").then(async () => {
-          for (const signal of signals) {
+        sent = (async () => {
+          await said(child, "ready\n");
+          for (const [i, signal] of signals.entries()) {
             process.kill(child.pid, signal);
-            await pause(50);
+            if (i + 1 < signals.length) await said(child, heard(signal));
           }
-        });
-        sent.catch(() => {}); // the assertion below says more
+        })();
+        sent.catch(() => {}); // the assertions of the test say more
       },
     });
     await sent;
@@ -40,9 +44,10 @@ async function signalled(way, signals, options = []) {
 // Signals from outside
 for (const way of ["handle", "compute", "threads"]) {
   test(`should pass signals on to handlers of the guest (${way})`, async () => {
-    const result = await signalled(way, ["SIGINT", "SIGUSR1", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGWINCH", "SIGTERM"]);
+    const signals = ["SIGINT", "SIGUSR1", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTERM"];
+    const result = await signalled(way, signals);
     assert.equal(result.code, 5, result.stderr.toString());
-    assert.equal(result.stdout.toString(), "ready\nsignal 02\nsignal 10\nsignal 01\nsignal 03\nsignal 12\nsignal 28\nsignal 15\n");
+    assert.equal(result.stdout.toString(), ["ready\n", ...signals.map(heard)].join(""));
   });
 }
 for (const [signal, code] of [
@@ -68,18 +73,13 @@ test("should end at once on SIGINT while all threads compute", async () => {
   });
   assert.ok([7, 130].includes(result.code), `${result.code}`);
 });
-test("should survive a signal that the guest ignores", async () => {
-  const result = await signalled("handle", ["SIGCONT", "SIGTERM"]);
-  assert.equal(result.code, 5);
-});
-
 // Standard streams
-test("should give the guest a closed standard input", async () => {
-  const command = ["/bin/sh", "-c", 'exec 0<&-; exec "$@"', "sh"];
-  const native = await run([...command, "/bin/cat"], {});
-  const guest = await run([...command, ...margay, "run", "/bin/cat"], {});
-  assert.equal(guest.code, native.code);
-  assert.equal(guest.stderr.toString(), native.stderr.toString());
+test("should not take another descriptor for a standard input that is closed", async () => {
+  // Node opens /dev/null in place of closed standard streams before any of our code runs: the guest reads the end of a file at once
+  // where natively it would get EBADF.
+  const guest = await run(["/bin/sh", "-c", 'exec 0<&-; exec "$@"', "sh", ...margay, "run", "/bin/cat"]);
+  assert.equal(guest.code, 0);
+  assert.equal(guest.stdout.toString() + guest.stderr.toString(), "");
 });
 test("should end the guest by SIGPIPE when nobody reads its output", async () => {
   const script = '"$@" | head -n 1; exit ${PIPESTATUS[0]}';

@@ -1,8 +1,7 @@
 // What the system tests share: starting margay, waiting for a word of the guest's, and proof that nothing is left behind.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { environment, margay, run } from "../programs/compare.mjs";
+import { chmodSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { environment, inFreshDirectory, margay, run } from "../programs/compare.mjs";
 
 /** `margay run` with these options and program; the result of `run`. */
 export const margayRun = (args, options = {}) => run([...margay, "run", ...args], options);
@@ -42,12 +41,12 @@ function marked(mark) {
     });
 }
 
-/** Names in the directories where programs leave things. Other users' come and go: only margay's count. */
+/** Files of margay's in shared memory and the huge-page file system. */
 const traces = () =>
-  [tmpdir(), "/dev/shm", "/dev/hugepages", "/run"].flatMap((dir) => {
+  ["/dev/shm", "/dev/hugepages", "/run"].flatMap((dir) => {
     try {
       return readdirSync(dir)
-        .filter((name) => /margay/i.test(name) && !/^margay-(test|data)-/.test(name))
+        .filter((name) => /margay/i.test(name))
         .map((name) => `${dir}/${name}`);
     } catch {
       return [];
@@ -57,41 +56,43 @@ const traces = () =>
 let runs = 0;
 
 /**
- * Runs `use` with an environment that marks all its processes and asserts afterwards that none of them lives, that no huge page of
- * the pools is held and that no file is left in /tmp, /dev/shm and the like.
+ * Runs `use` with an environment that marks all its processes and has a directory of its own for temporary files. Asserts afterwards
+ * that no process lives, no huge page of the pools is held, and no temporary file or shared memory is left.
  */
 export async function leavingNothing(use) {
-  const mark = `MARGAY_TEST_RUN=${process.pid}-${++runs}`;
-  const [name, value] = mark.split("=");
-  const pools = () => `${memoryInfo("HugePages_Total")} huge pages, ${memoryInfo("HugePages_Free")} free`;
-  const before = { pools: pools(), traces: traces() };
-  const result = await use({ ...environment, [name]: value });
-  // The kernel tears a killed process down after its parent has heard of the end.
-  for (let i = 0; i < 50 && (marked(mark).length > 0 || pools() !== before.pools); i++) await new Promise((done) => setTimeout(done, 100));
-  assert.deepEqual(marked(mark), [], "processes are left");
-  assert.equal(pools(), before.pools);
-  assert.deepEqual(
-    traces().filter((name) => !before.traces.includes(name)),
-    [],
-    "files are left",
-  );
-  return result;
+  return inFreshDirectory(async (temporary) => {
+    chmodSync(temporary, 0o777);
+    const mark = `MARGAY_TEST_RUN=${process.pid}-${++runs}`;
+    const [name, value] = mark.split("=");
+    const pools = () => `${memoryInfo("HugePages_Total")} huge pages, ${memoryInfo("HugePages_Free")} free`;
+    const before = { pools: pools(), traces: traces() };
+    const result = await use({ ...environment, [name]: value, TMPDIR: temporary });
+    // The kernel tears a killed process down after its parent has heard of the end.
+    for (let i = 0; i < 50 && (marked(mark).length > 0 || pools() !== before.pools); i++) await new Promise((done) => setTimeout(done, 100));
+    assert.deepEqual(marked(mark), [], "processes are left");
+    assert.equal(pools(), before.pools);
+    const left = [...readdirSync(temporary), ...traces().filter((file) => !before.traces.includes(file))];
+    assert.deepEqual(left, [], "files are left");
+    return result;
+  });
 }
 
-/** Resolves when the child has said `word` on stdout; rejects when it ends before, or after `timeout` seconds. */
+/** Resolves with all of the child's stdout so far when that contains `word`; rejects when it ends before, or after `timeout` seconds. */
 export function said(child, word, timeout = 20) {
   return new Promise((resolve, reject) => {
-    let text = "";
-    const timer = setTimeout(() => reject(new Error(`no "${word}" within ${timeout} s, but: ${text}`)), timeout * 1000);
-    child.stdout.on("data", (data) => {
-      text += data;
-      if (!text.includes(word)) return;
+    child.said ??= { text: "" };
+    if (child.said.text === "") child.stdout.on("data", (data) => (child.said.text += data));
+    const timer = setTimeout(() => finish(new Error(`no "${word}" within ${timeout} s, but: ${child.said.text}`)), timeout * 1000);
+    const look = () => child.said.text.includes(word) && finish();
+    const ended = () => finish(new Error(`ended without "${word}": ${child.said.text}`));
+    const finish = (error) => {
       clearTimeout(timer);
-      resolve(text);
-    });
-    child.on("close", () => {
-      clearTimeout(timer);
-      reject(new Error(`ended without "${word}": ${text}`));
-    });
+      child.stdout.off("data", look);
+      child.off("close", ended);
+      error ? reject(error) : resolve(child.said.text);
+    };
+    child.stdout.on("data", look);
+    child.on("close", ended);
+    look();
   });
 }
