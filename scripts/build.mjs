@@ -17,6 +17,8 @@ await build({
   external: ["koffi", "commander"],
   define: { "import.meta.url": "margayUrl" },
   banner: { js: 'const margayUrl = require("node:url").pathToFileURL(__filename).href;' },
+  // Half the bytes to read and hash; names stay, for stack traces.
+  minifyWhitespace: true,
   sourcemap: false,
   legalComments: "none",
   logLevel: "warning",
@@ -25,6 +27,10 @@ renameSync("dist/margay.cjs.new", "dist/margay.cjs");
 
 // The cache is taken at the end of a run, when what a run needs has been compiled. Without a usable /dev/kvm there is no run and no cache.
 const cache = `dist/margay.cache.${process.pid}`;
-const run = spawnSync(process.execPath, ["bin/margay.js", "run", "/bin/true"], { env: { ...process.env, MARGAY_MAKE_CACHE: cache }, stdio: "ignore", timeout: 60_000 });
+const run = spawnSync(process.execPath, ["bin/margay.js", "run", "/bin/true"], {
+  env: { ...process.env, MARGAY_MAKE_CACHE: cache },
+  stdio: "ignore",
+  timeout: 60_000,
+});
 if (run.status === 0) renameSync(cache, "dist/margay.cache");
 else rmSync(cache, { force: true });

@@ -18,17 +18,17 @@
  * | 0x0270000  | signal files    | 64 x 32 bytes: signalfd, see signal-files.ts                      |
  * | 0x0280000  | counters        | 1024 x 4096 bytes: calls u32[512], exits u32[64], ...             |
  * | 0x0680000  | mappings (VMAs) | 65536 x 64 bytes, `V`, sorted by address                          |
- * | 0x0a80000  | mapped files    | 4096 x 4352 bytes, `F`                                            |
- * | 0x1c00000  | FPU hand-over   | 1024 x 16384 bytes: XSAVE area of a thread being made             |
- * | 0x2c00000  | blocks          | 1 byte each, up to 4 M blocks (8 TiB)                             |
- * | 0x3000000  | file arena      | 65536 x 16 bytes: free and used ranges                            |
- * | 0x3100000  | texts           | 1 MiB: exe path, hostname, working directory, virtual files       |
+ * | 0x0a80000  | mapped files    | 1024 x 4352 bytes, `F`                                            |
+ * | 0x0f00000  | FPU hand-over   | 1024 x 4096 bytes: XSAVE area of a thread being made             |
+ * | 0x1300000  | blocks          | 1 byte each, up to 4 M blocks (8 TiB)                             |
+ * | 0x1700000  | file arena      | 65536 x 16 bytes: free and used ranges                            |
+ * | 0x1800000  | texts           | 1 MiB: exe path, hostname, working directory, virtual files       |
  */
 import { NR } from "../abi/nr.ts";
 import { GATE_COUNT, type Sys, viewMemory } from "../host/gate.ts";
 import { mapAnonymous } from "../host/memory.ts";
 
-export const STATE_SIZE = 0x3200000;
+export const STATE_SIZE = 0x1900000;
 export const STATE_VERSION = 1;
 
 export const OFFSET = {
@@ -46,10 +46,10 @@ export const OFFSET = {
   counters: 0x280000,
   mappings: 0x680000,
   files: 0xa80000,
-  fpu: 0x1c00000,
-  blocks: 0x2c00000,
-  arena: 0x3000000,
-  texts: 0x3100000,
+  fpu: 0xf00000,
+  blocks: 0x1300000,
+  arena: 0x1700000,
+  texts: 0x1800000,
 } as const;
 
 /** Header words (indices into `State.i32`). Pairs of words marked u64 are read with `getU64`. */
@@ -278,7 +278,7 @@ export const V = {
 export const MAPPING_LIMIT = 65530;
 
 /** Mapped-file record words: host descriptor + 1, flags, device u64, inode u64, path length; path bytes from byte 64 of the row. */
-export const F = { size: 1088, host: 0, flags: 1, device: 2, inode: 4, pathLength: 6, path: 64, count: 4096 } as const;
+export const F = { size: 1088, host: 0, flags: 1, device: 2, inode: 4, pathLength: 6, path: 64, count: 1024 } as const;
 
 export const COUNTER_WORDS = 1024;
 /** Counter words of a thread. */

@@ -94,7 +94,7 @@ export class Threads {
     state.u32.copyWithin(record + T.affinity, k.record + T.affinity, k.record + T.affinity + 32);
     state.u32.copyWithin(record + T.name, k.record + T.name, k.record + T.name + 4);
     state.i32[record + T.pinned] = state.i32[k.record + T.pinned] === 2 ? 2 : 0;
-    state.u8.set(k.vcpu.xsave(4096), OFFSET.fpu + slot * 16384);
+    state.u8.set(k.vcpu.xsave(4096), OFFSET.fpu + slot * 4096);
     state.i32[record + T.hasFpu] = 1;
     prepare(tid);
     this.updateYield();
@@ -119,6 +119,7 @@ export class Threads {
   writeThreadPage(slot: number): void {
     const { state } = this;
     const record = state.thread(slot);
+    this.memory.seeTables(state.i32[H.nextTablePage]!, 0);
     const word = state.i32[record + T.threadPage]! * 1024;
     const { tables } = this.memory;
     const cpu = state.i32[record + T.cpu]!;
@@ -138,6 +139,7 @@ export class Threads {
   private updateYield(): void {
     const { state } = this;
     const value = state.i32[H.threadsAlive]! > state.i32[H.cpuCount]! ? 1 : 0;
+    this.memory.seeTables(state.i32[H.nextTablePage]!, 0);
     for (let slot = 0; slot < state.i32[H.slotsInUse]!; slot++) {
       const page = state.i32[state.thread(slot) + T.threadPage]!;
       if (page) this.memory.tables[page * 1024 + THREAD_YIELD_EXITS / 4] = value;

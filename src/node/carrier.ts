@@ -42,7 +42,7 @@ export function openMemory(gate: Gate, state: State): MemoryParts {
     arenaSize: state.getU64(H.arenaSize),
   });
   const tables = new PageTables(
-    memory.tables,
+    memory,
     state.i32[H.rootTable]!,
     (pages) => takeTablePages(state, pages),
     (index, low, high) => {
@@ -124,7 +124,7 @@ export class Carrier {
       userData: USER_DS,
     });
     if (state.i32[record + T.hasFpu]) {
-      const at = OFFSET.fpu + gate.slot * 16384;
+      const at = OFFSET.fpu + gate.slot * 4096;
       vcpu.setXsave(state.u8.slice(at, at + 4096));
     }
     for (let r = 0; r < 18; r++) vcpu.setBig(r, state.getBig(record + T.startRegs + r * 2));

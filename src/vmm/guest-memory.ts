@@ -19,19 +19,33 @@ export interface MemoryLayout {
   readonly arenaSize: number;
 }
 
-const CHUNK = 0x4000_0000;
+const CHUNK = 0x20_0000;
+/** Bytes of slot 0 that a thread sees at first, and how close to their end (in pages) it looks at all. */
+const TABLE_VIEW = 4 * 1024 * 1024;
+const TABLE_HEADROOM = 512;
 
-/** One thread's views of guest-physical memory. Views are made once per GiB, when first needed. */
+/**
+ * One thread's views of guest-physical memory, made when first needed and kept small: V8 counts the bytes under a view as its own and starts
+ * collecting garbage for every 64 MiB of them.
+ */
 export class GuestMemory {
   readonly layout: MemoryLayout;
   /** Slot 0 as 32-bit words: table page `n` starts at word `n * 1024`. */
-  readonly tables: Uint32Array;
-  readonly tableBytes: Uint8Array;
+  tables: Uint32Array;
+  tableBytes: Uint8Array;
   private readonly chunks: (Uint8Array | undefined)[] = [];
 
   constructor(layout: MemoryLayout) {
     this.layout = layout;
-    const tables = viewMemory(layout.tableHost, layout.tableSize);
+    const tables = viewMemory(layout.tableHost, Math.min(TABLE_VIEW, layout.tableSize));
+    this.tables = new Uint32Array(tables);
+    this.tableBytes = new Uint8Array(tables);
+  }
+
+  /** Called before work on the tables, with the number of table pages in use: makes sure that this thread sees them and as many more as one operation can take. */
+  seeTables(pages: number, more = TABLE_HEADROOM): void {
+    if ((pages + more) * 4096 <= this.tableBytes.length || this.tableBytes.length === this.layout.tableSize) return;
+    const tables = viewMemory(this.layout.tableHost, this.layout.tableSize);
     this.tables = new Uint32Array(tables);
     this.tableBytes = new Uint8Array(tables);
   }
@@ -49,7 +63,7 @@ export class GuestMemory {
     return gpa >= this.layout.arenaGpa;
   }
 
-  /** The GiB of block memory that holds `gpa`; the byte is at `chunkOffset(gpa)`. Only for addresses in the block pool. */
+  /** The 2 MiB of block memory that hold `gpa`; the byte is at `chunkOffset(gpa)`. Only for addresses in the block pool. */
   chunk(gpa: number): Uint8Array {
     const index = Math.floor((gpa - BLOCK_GPA) / CHUNK);
     let chunk = this.chunks[index];

@@ -26,21 +26,30 @@ const TWO_32 = 0x1_0000_0000;
 export const WINDOW = 0x20_0000;
 export const COMPANION_WORDS = 1024;
 
+/** Whoever holds the words of slot 0; the array is replaced when it grows. */
+export interface TableView {
+  readonly tables: Uint32Array;
+}
+
 /** The 64-bit entries are read and written as two words; the low word, which holds the present bit, is written last. */
 export class PageTables {
-  private readonly tables: Uint32Array;
+  private readonly memory: TableView;
   private readonly root: number;
   private readonly allocate: (pages: number) => number;
   /** Writes a top-level entry into every vCPU's copy of the root. */
   private readonly publishTop: (index: number, low: number, high: number) => void;
+
+  private get tables(): Uint32Array {
+    return this.memory.tables;
+  }
 
   /** Result of `translate`: guest-physical address, low-word bits, and whether code may run there. */
   gpa = 0;
   flags = 0;
   executable = false;
 
-  constructor(tables: Uint32Array, root: number, allocate: (pages: number) => number, publishTop: (index: number, low: number, high: number) => void) {
-    this.tables = tables;
+  constructor(memory: TableView, root: number, allocate: (pages: number) => number, publishTop: (index: number, low: number, high: number) => void) {
+    this.memory = memory;
     this.root = root;
     this.allocate = allocate;
     this.publishTop = publishTop;

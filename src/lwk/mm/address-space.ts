@@ -72,10 +72,16 @@ export class AddressSpace {
     this.arena = new Arena(state, sys, scratch);
   }
 
+  /** Table pages that one operation may need: many when every window has a table of its own. */
+  private get tableNeed(): number {
+    return this.state.i32[H.guestHuge] ? 512 : 2 ** 20;
+  }
+
   /** Runs `action` under the memory lock. */
   locked<T>(action: () => T): T {
     this.state.lock(H.lockMemory);
     try {
+      this.memory.seeTables(this.state.i32[H.nextTablePage]!, this.tableNeed);
       return action();
     } finally {
       this.state.unlock(H.lockMemory);

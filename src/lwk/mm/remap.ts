@@ -4,6 +4,7 @@ import * as M from "../../abi/mman.ts";
 import { NR } from "../../abi/nr.ts";
 import { COMPANION_WORDS, PTE_LARGE, WINDOW } from "../../vmm/page-table.ts";
 import { type AddressSpace, USER_END } from "./address-space.ts";
+import { H } from "../state.ts";
 import { KIND, type Mapping, VF } from "./mappings.ts";
 
 const PAGE = M.PAGE_SIZE;
@@ -18,6 +19,8 @@ export function mremap(space: AddressSpace, address: number, oldLength: number, 
   const newSize = Math.ceil(newLength / PAGE) * PAGE;
   if (flags & M.MREMAP_FIXED && (newAddress % PAGE !== 0 || newAddress + newSize > USER_END || (newAddress < address + oldSize && address < newAddress + newSize))) return -EINVAL;
   return space.locked(() => {
+    // A move that is not by whole windows splits them: a table each.
+    space.memory.seeTables(space.state.i32[H.nextTablePage]!, 512 + Math.ceil(oldSize / WINDOW) * 2);
     const m = space.mappings.at(address);
     if (!m || m.kind === KIND.BOOT) return -EFAULT;
     if (!space.mappings.room) return -ENOMEM;
