@@ -18,7 +18,7 @@ export function fakeNode({ cpus = [0], nodes = cpus.map(() => 0), tids = [] }: F
   const machine = new FakeMachine();
   const { kernel } = machine;
   const { state, gate } = kernel;
-  const threads = new Threads(state, gate, { tables: new Uint32Array(1024) } as unknown as GuestMemory, () => undefined);
+  const threads = new Threads(state, gate, { tables: new Uint32Array(1024), seeTables: () => undefined } as unknown as GuestMemory, () => undefined);
   Object.assign(kernel, { threads });
   const { i32 } = state;
   i32[H.cpuCount] = cpus.length;
