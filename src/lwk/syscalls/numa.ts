@@ -139,6 +139,13 @@ function mbind(c: Call): number {
   return nodes.length === 0 || nodes.length === nodeCount(k) ? 0 : -ENOSYS;
 }
 
+/** Virtual NUMA node of the page at `va`; -ENOENT when nothing is there yet. */
+function nodeOfPage(k: Kernel, va: number): number {
+  const { space } = k;
+  if (va >= USER_END) return -ENOENT;
+  return space.locked(() => (space.tables.translate(va) ? nodeOfMemory(k, space.tables.gpa) : -ENOENT));
+}
+
 /** move_pages(2): tells where pages are; a page that should go elsewhere stays and says so (EBUSY in its status). */
 function movePages(c: Call): number {
   const { kernel: k } = c;
@@ -151,9 +158,8 @@ function movePages(c: Call): number {
     const va = k.mem.u64(pages + i * 8);
     const wanted = nodes ? k.mem.i32(nodes + i * 4) : -1;
     if (nodes && (wanted < 0 || wanted >= nodeCount(k))) return -ENODEV;
-    const mapped = va < USER_END && k.space.tables.translate(va);
-    const node = mapped ? nodeOfMemory(k, k.space.tables.gpa) : -ENOENT;
-    const answer = mapped && nodes && node !== wanted ? -EBUSY : node;
+    const node = nodeOfPage(k, va);
+    const answer = node >= 0 && nodes && node !== wanted ? -EBUSY : node;
     if (answer === -EBUSY) left++;
     if (status) k.mem.setU32(status + i * 4, answer >>> 0);
   }

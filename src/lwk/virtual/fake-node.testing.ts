@@ -20,6 +20,7 @@ export function fakeNode({ cpus = [0], nodes = cpus.map(() => 0), tids = [] }: F
   const { state, gate } = kernel;
   const threads = new Threads(state, gate, { tables: new Uint32Array(1024), seeTables: () => undefined } as unknown as GuestMemory, () => undefined);
   Object.assign(kernel, { threads });
+  Object.assign(kernel.space, { locked: <T>(action: () => T): T => action() });
   const { i32 } = state;
   i32[H.cpuCount] = cpus.length;
   i32[H.nodeCount] = Math.max(...nodes) + 1;
