@@ -48,6 +48,13 @@ export function readCgroupLimits(root = "/"): CgroupLimits {
   };
 }
 
+/** The tightest limit on memory alone, for start-up. Undefined when no level limits it. */
+export function readCgroupMemory(root = "/"): CgroupLimit | undefined {
+  const groups = readText(join(root, "proc/self/cgroup")) ?? "";
+  const mounts = readText(join(root, "proc/self/mountinfo")) ?? "";
+  return tightest(root, findPlace(groups, mounts, "memory"), memoryAt);
+}
+
 type ReadFile = (name: string) => string | undefined;
 
 function memoryAt(read: ReadFile, version: 1 | 2): { limit: number; used: number; reclaimable: number } {

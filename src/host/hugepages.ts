@@ -60,34 +60,43 @@ export interface HugePages {
 
 /** Reads the pools and the THP state below `root`. Never throws. */
 export function readHugePages(root = "/"): HugePages {
-  const dir = join(root, "sys/kernel/mm/hugepages");
-  const nodeDir = join(root, "sys/devices/system/node");
-  const nodeIds = numberedEntries(nodeDir, "node");
-  const pools: HugePool[] = [];
-  for (const name of readNames(dir)) {
+  const sizes = readNames(join(root, "sys/kernel/mm/hugepages")).flatMap((name) => {
     const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1];
-    if (kib === undefined) continue;
-    const nodes = nodeIds.flatMap((node): NodePool[] => {
-      const own = join(nodeDir, `node${node}/hugepages`, name);
-      const total = readInteger(join(own, "nr_hugepages"));
-      return total === undefined ? [] : [{ node, total, free: count(own, "free_hugepages"), surplus: count(own, "surplus_hugepages") }];
-    });
-    const pool = join(dir, name);
-    pools.push({
-      pageSize: Number(kib) * 1024,
-      total: count(pool, "nr_hugepages"),
-      free: count(pool, "free_hugepages"),
-      reserved: count(pool, "resv_hugepages"),
-      surplus: count(pool, "surplus_hugepages"),
-      overcommit: count(pool, "nr_overcommit_hugepages"),
-      nodes,
-    });
-  }
+    return kib === undefined ? [] : [Number(kib) * 1024];
+  });
   return {
     defaultPageSize: parseMeminfo(readText(join(root, "proc/meminfo")) ?? "").get("Hugepagesize") ?? 0,
-    pools: pools.sort((a, b) => a.pageSize - b.pageSize),
+    pools: sizes.sort((a, b) => a - b).flatMap((size) => readPool(root, size) ?? []),
     thp: readThp(join(root, "sys/kernel/mm/transparent_hugepage")),
   };
+}
+
+/** The pool of pages of `pageSize` bytes below `root`; undefined when the kernel has none of that size. */
+export function readPool(root: string, pageSize: number): HugePool | undefined {
+  const name = `hugepages-${pageSize / 1024}kB`;
+  const pool = join(root, "sys/kernel/mm/hugepages", name);
+  const total = readInteger(join(pool, "nr_hugepages"));
+  if (total === undefined) return undefined;
+  const nodeDir = join(root, "sys/devices/system/node");
+  const nodes = numberedEntries(nodeDir, "node").flatMap((node): NodePool[] => {
+    const own = join(nodeDir, `node${node}/hugepages`, name);
+    const there = readInteger(join(own, "nr_hugepages"));
+    return there === undefined ? [] : [{ node, total: there, free: count(own, "free_hugepages"), surplus: count(own, "surplus_hugepages") }];
+  });
+  return {
+    pageSize,
+    total,
+    free: count(pool, "free_hugepages"),
+    reserved: count(pool, "resv_hugepages"),
+    surplus: count(pool, "surplus_hugepages"),
+    overcommit: count(pool, "nr_overcommit_hugepages"),
+    nodes,
+  };
+}
+
+/** Pages free in the pool of `pageSize` now; one read, for the many machines where it is 0. */
+export function freeInPool(root: string, pageSize: number): number {
+  return count(join(root, "sys/kernel/mm/hugepages", `hugepages-${pageSize / 1024}kB`), "free_hugepages");
 }
 
 /** Pages of a pool that a new mapping can have now: free ones that are not promised, and those the kernel would add on demand. */

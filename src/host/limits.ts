@@ -1,7 +1,7 @@
 /** What this process may use: resource limits, the machine's memory, the control group, kernel-wide limits. Source: proc(5), getrlimit(2). */
 import { join } from "node:path";
-import { type CgroupLimits, readCgroupLimits } from "./cgroup.ts";
-import { type HugePool, readHugePages } from "./hugepages.ts";
+import { type CgroupLimits, readCgroupLimits, readCgroupMemory } from "./cgroup.ts";
+import { freeInPool, type HugePool, readPool } from "./hugepages.ts";
 import { parseMeminfo, readInteger, readText } from "./sysfs.ts";
 
 /** Soft and hard limit; Infinity = unlimited. */
@@ -78,10 +78,10 @@ export function readMemory(root = "/"): HostMemory {
 
 /** What a virtual node's memory can be taken from below `root`. */
 export function readMemoryBudget(root = "/"): MemoryBudget {
-  const pool = readHugePages(root).pools.find((p) => p.pageSize === 2 ** 21);
+  const pool = freeInPool(root, 2 ** 21) > 0 ? readPool(root, 2 ** 21) : undefined;
   return {
     memory: readMemory(root),
-    cgroupSpare: readCgroupLimits(root).memory?.spare ?? Number.POSITIVE_INFINITY,
+    cgroupSpare: readCgroupMemory(root)?.spare ?? Number.POSITIVE_INFINITY,
     hugeFree: freePerNode(pool),
   };
 }

@@ -92,12 +92,14 @@ export interface Topology {
 export interface TopologyOptions {
   /** Leave `caches` empty: saves up to thousands of small reads on a large machine where start-up counts. Default true. */
   readonly caches?: boolean;
+  /** Leave `cores`, `packages`, `smt` and `processor` empty as well: what a partition is chosen from needs none of them. Default true. */
+  readonly cores?: boolean;
 }
 
 /** Reads the machine below `root` (a test's made-up machine, or "/"). Never throws: what is missing is filled in. */
 export function readTopology(root = "/", options: TopologyOptions = {}): Topology {
   const cpuDir = join(root, "sys/devices/system/cpu");
-  const processor = readProcessor(root);
+  const processor = options.cores === false ? parseProcessor("") : readProcessor(root);
   const online = readOnline(root, cpuDir);
   const isOnline = new Set(online);
   const present = readList(join(cpuDir, "present")) ?? numberedEntries(cpuDir, "cpu");
@@ -106,7 +108,7 @@ export function readTopology(root = "/", options: TopologyOptions = {}): Topolog
   const allowedMems = listOf(/^Mems_allowed_list:\s*(.*)$/m.exec(status)?.[1]);
 
   const { numa, nodes } = readNodes(root, isOnline, allowedMems);
-  const cores = readCores(cpuDir, online, isOnline, nodes);
+  const cores = options.cores === false ? [] : readCores(cpuDir, online, isOnline, nodes);
   return {
     processor,
     online,
@@ -132,7 +134,10 @@ function readOnline(root: string, cpuDir: string): number[] {
 
 /** Only the head of cpuinfo is read: the whole is over a megabyte on a large machine and costs the kernel milliseconds. */
 function readProcessor(root: string): Processor {
-  const head = readHead(join(root, "proc/cpuinfo"), 16384) ?? "";
+  return parseProcessor(readHead(join(root, "proc/cpuinfo"), 16384) ?? "");
+}
+
+function parseProcessor(head: string): Processor {
   const fields: Record<string, string> = {};
   for (const line of (head.split(/\n\s*\n/)[0] ?? "").split("\n")) {
     const colon = line.indexOf(":");

@@ -21,7 +21,7 @@ const THP_MALLOC = "glibc.malloc.hugetlb=1";
 export function runNative(options: RunOptions): void {
   const gate = openGate(createGateArea(), 0);
   const scratch = createScratch(gate);
-  const partition = choosePartition(readTopology("/", { caches: false }), { cpus: options.cpus, numa: options.numa, mem: options.mem, hugetlb: options.pages.hostHuge });
+  const partition = choosePartition(readTopology("/", { caches: false, cores: false }), { cpus: options.cpus, numa: options.numa, mem: options.mem, hugetlb: options.pages.hostHuge });
   const mask = new Uint8Array(1024);
   for (const cpu of partition.cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
   scratch.u8.set(mask);

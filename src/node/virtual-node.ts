@@ -7,7 +7,7 @@ import { createGateArea, openGate, type Gate } from "../host/gate.ts";
 import { checkExtension, createVm, openKvm, runSize, setMemoryRegion, supportedCpuid } from "../host/kvm.ts";
 import { createScratch, reserveAddressSpace, type Scratch } from "../host/memory.ts";
 import { prepareKicks, setHostAction, SIG_IGN } from "../host/signals.ts";
-import { readTopology } from "../host/topology.ts";
+import { readTopology, type Topology } from "../host/topology.ts";
 import { GDT_PAGE, THREAD_PAGE, VDSO_PAGE, VVAR_PAGE } from "../lwk/boot/layout.ts";
 import { installSharedPages } from "../lwk/boot/install.ts";
 import { startVirtualClock } from "../lwk/clock-keeper.ts";
@@ -56,7 +56,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   for (const [capability, name] of [[KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS"]] as const) {
     if (!checkExtension(gate.sys, kvm, capability)) throw new MargayError("E_KVM_CAP", `this KVM has no ${name}`);
   }
-  const topology = readTopology("/", { caches: false });
+  const topology = readTopology("/", { caches: false, cores: false });
   const partition = choosePartition(topology, {
     cpus: options.cpus,
     numa: options.numa,
@@ -66,7 +66,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   });
   const features = cpuFeatures(supportedCpuid(gate.sys, scratch, kvm));
   const state = State.create(gate.sys);
-  fillState(state, gate, scratch, area, kvm, partition, topology.online.length, features, options);
+  fillState(state, gate, scratch, area, kvm, partition, topology, features, options);
   if (straceFd >= 0) state.i32[H.straceFd] = straceFd;
   const layout = chooseLayout(options.aslr ? (bits) => new DataView(randomBytes(gate, scratch, 4).buffer).getUint32(0, true) % 2 ** bits : null, stackSize(state));
   state.setU64(H.lwkBase, layout.lwkBase);
@@ -172,7 +172,7 @@ function cpuFeatures(leaves: Uint8Array): CpuFeatures {
 }
 
 /** Numbers of the virtual node, its address ranges on the host, its first memory slot. */
-function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm: number, partition: Partition, onlineCpus: number, features: CpuFeatures, options: RunOptions): void {
+function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm: number, partition: Partition, topology: Topology, features: CpuFeatures, options: RunOptions): void {
   const { sys } = gate;
   const { i32 } = state;
   i32[H.pid] = sys(NR.getpid);
@@ -186,16 +186,17 @@ function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm
   i32[H.nodeCount] = partition.nodes.length;
   for (const [i, cpu] of partition.cpus.entries()) i32[(OFFSET.cpus >> 2) + i] = cpu;
   const distances = OFFSET.nodes + 64 * 32;
+  const hostNodes = topology.nodes.length;
   for (const [i, node] of partition.nodes.entries()) {
     const at = (OFFSET.nodes >> 2) + i * 8;
     // -1: the host has one node only, nothing to bind to.
-    i32[at] = partition.nodes.length === 1 && options.numa === undefined && options.cpus === undefined && hostNodeCount() < 2 ? -1 : node.hostNode;
+    i32[at] = hostNodes < 2 ? -1 : node.hostNode;
     state.setU64(at + 2, node.memBytes);
     i32[at + 4] = node.hostNode;
     for (const cpu of node.vcpus) i32[(OFFSET.cpuNodes >> 2) + cpu] = i;
     for (const [j, distance] of (partition.distances[i] ?? []).entries()) state.u8[distances + i * 64 + j] = distance;
   }
-  i32[H.pin] = options.cpus !== undefined || options.numa !== undefined || partition.cpus.length < onlineCpus ? 1 : 0;
+  i32[H.pin] = options.cpus !== undefined || options.numa !== undefined || partition.cpus.length < topology.online.length ? 1 : 0;
   i32[H.hostHuge] = options.pages.hostHuge ? 1 : 0;
   i32[H.guestHuge] = options.pages.guestHuge ? 1 : 0;
   i32[H.options] = (options.strace ? 1 : 0) | (options.stats ? 2 : 0) | (options.aslr ? 0 : 4) | (options.hugetlb ? 8 : 0);
@@ -256,14 +257,6 @@ function hostHwcap(fallback: number): number {
     // no /proc: KVM's word must do
   }
   return fallback;
-}
-
-function hostNodeCount(): number {
-  try {
-    return /[-,]/.test(readFileSync("/sys/devices/system/node/online", "latin1")) ? 2 : 1;
-  } catch {
-    return 1;
-  }
 }
 
 /** Soft RLIMIT_STACK; without a limit, what Linux gives by default times eight. */
