@@ -138,6 +138,10 @@ describe("links", () => {
     expect(node("/sys/devices/system/node/node1/cpu2").target!()).toBe("/sys/devices/system/cpu/cpu2");
     expect(node("/sys/devices/system/cpu/cpu2/node1/cpulist").kind).toBe("file");
     expect(failure("/sys/devices/system/cpu/cpu2/node0")).toBe(ENOENT);
+    expect(names("/sys/bus/cpu/devices")).toEqual(["cpu0", "cpu1", "cpu2"]);
+    expect(node("/sys/bus/cpu/devices/cpu1").target!()).toBe("/sys/devices/system/cpu/cpu1");
+    expect(node("/sys/bus/node/devices/node1/distance").id).toBe(node("/sys/devices/system/node/node1/distance").id);
+    expect(failure("/sys/bus/cpu/devices/cpu3")).toBe(ENOENT);
   });
 });
 

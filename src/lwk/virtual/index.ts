@@ -11,9 +11,9 @@ import { FILE_KIND } from "../descriptors.ts";
 import { GuestError } from "../guest-error.ts";
 import type { Kernel } from "../kernel.ts";
 import { ROOM } from "../syscalls/marshal.ts";
-import { cpuDirectory } from "./cpus.ts";
-import { link, numberOf, pathOf, type Place, placeOf, register, type Step, type VirtualNode } from "./node.ts";
-import { numaDirectory } from "./numa.ts";
+import { allCpus, cpuDirectory } from "./cpus.ts";
+import { link, numberedLinks, numberOf, pathOf, type Place, placeOf, register, type Step, type VirtualNode } from "./node.ts";
+import { allNodes, numaDirectory } from "./numa.ts";
 import { procDirectory } from "./proc.ts";
 
 export type { VirtualNode } from "./node.ts";
@@ -40,7 +40,11 @@ const deviceLinks = {
 };
 const system = mixed("/sys/devices/system", { cpu: cpuDirectory, node: numaDirectory });
 const devices = mixed("/sys/devices", { system });
-const sys = mixed("/sys", { devices });
+// The same devices by their bus: where hwloc looks first.
+const cpuBus = mixed("/sys/bus/cpu", { devices: numberedLinks("/sys/bus/cpu/devices", "cpu", "/sys/devices/system/cpu", allCpus) });
+const nodeBus = mixed("/sys/bus/node", { devices: numberedLinks("/sys/bus/node/devices", "node", "/sys/devices/system/node", allNodes) });
+const bus = mixed("/sys/bus", { cpu: cpuBus, node: nodeBus });
+const sys = mixed("/sys", { devices, bus });
 const dev = mixed("/dev", deviceLinks);
 const top = mixed("", { proc: procDirectory, sys, dev });
 

@@ -96,3 +96,21 @@ export function directory(path: Place["path"], children: Readonly<Record<string,
 export function decimal(name: string): number {
   return /^(0|[1-9]\d{0,8})$/.test(name) ? Number(name) : -1;
 }
+
+/** A directory of numbered links, such as /sys/bus/cpu/devices: `prefix`N leads to `target`N for every N that `members` lists. */
+export function numberedLinks(path: string, prefix: string, target: string, members: (k: Kernel) => readonly number[]): Place {
+  const one = link(
+    (_k, number) => `${path}/${prefix}${number}`,
+    (_k, number) => `${target}/${prefix}${number}`,
+  );
+  return register({
+    kind: "directory",
+    mode: 0o755,
+    path: () => path,
+    entries: (k) => members(k).map((number) => ({ name: `${prefix}${number}`, kind: "link" as const })),
+    child: (k, _param, name) => {
+      const number = name.startsWith(prefix) ? decimal(name.slice(prefix.length)) : -1;
+      return members(k).includes(number) ? { place: one, param: number } : missing();
+    },
+  });
+}

@@ -6,6 +6,7 @@ import { NR } from "../../abi/nr.ts";
 import { putString } from "../../host/memory.ts";
 import { FILE_KIND } from "../descriptors.ts";
 import type { Kernel } from "../kernel.ts";
+import { H } from "../state.ts";
 import { ROOM } from "../syscalls/marshal.ts";
 import { cpuinfo, cpuStat } from "./cpus.ts";
 import { maps, smaps, smapsRollup } from "./maps.ts";
@@ -28,7 +29,7 @@ const FILES: Readonly<Record<string, Place>> = {
   exe: link((k, param) => `${root(k, param)}/exe`, exePath),
   limits: own("limits", limits),
   maps: own("maps", maps),
-  personality: own("personality", () => "00000000\n"),
+  personality: own("personality", (k) => `${k.state.u32[H.personality]!.toString(16).padStart(8, "0")}\n`),
   smaps: own("smaps", smaps),
   smaps_rollup: own("smaps_rollup", smapsRollup),
   stat: own("stat", stat),
