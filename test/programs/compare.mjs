@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Argument vector that starts margay. MARGAY names another build (its bin/margay.js). */
@@ -158,7 +158,7 @@ function difference(native, guest) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const at = process.argv.indexOf("--");
-  const command = process.argv.slice(at + 1);
+  const command = process.argv.slice(at + 1).map((word, i) => (i === 0 && word.includes("/") ? resolve(word) : word));
   if (at < 0 || command.length === 0) {
     console.error("compare: usage: node test/programs/compare.mjs [options of margay run] -- PROGRAM [ARGS...]");
     process.exit(2);

@@ -186,7 +186,7 @@ static void raw_clone(void) {
 
 static void raw_clone3(void) {
   char *stack = OK(mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  struct clone_args args = {.flags = THREAD_FLAGS, .child_tid = (uint64_t)&child_tid, .parent_tid = (uint64_t)&parent_tid, .stack = (uint64_t)stack, .stack_size = 65536};
+  struct clone_args args = {.flags = THREAD_FLAGS, .child_tid = (uint64_t)&child_tid, .parent_tid = (uint64_t)&parent_tid, .stack = (uint64_t)stack, .stack_size = 65536 - 64}; /* libc's syscall() looks above its return address */
   for (int i = 0; i < 10; i++) {
     long tid;
     child_tid = 1, parent_tid = child_seen = 0;
