@@ -2,7 +2,7 @@
  * Signal frames on the program's stack, as Linux lays them out: struct rt_sigframe with ucontext, siginfo and the XSAVE area.
  * Source: arch/x86/kernel/signal_64.c, arch/x86/kernel/fpu/signal.c, arch/x86/include/uapi/asm/sigcontext.h.
  */
-import { SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, signalBit } from "../abi/signal.ts";
+import { MINSIGSTKSZ, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, signalBit } from "../abi/signal.ts";
 import { R } from "../vmm/vcpu.ts";
 import { GuestError } from "./guest-error.ts";
 import type { Kernel } from "./kernel.ts";
@@ -134,10 +134,16 @@ export function leaveHandler(k: Kernel): boolean {
   for (const [i, register] of SAVED.entries()) vcpu.setBig(register, view.getBigUint64(40 + i * 8, true));
   vcpu.setBig(R.rflags, (view.getBigUint64(40 + 136, true) & FLAGS_USER) | 0x202n);
   k.signals.setMask(k.slot, view.getBigUint64(296, true));
+  // As sigaltstack(2) would take it: what is no valid stack leaves the old one (restore_altstack).
   const flags = view.getUint32(24, true);
-  state.setBig(record + T.altStack, view.getBigUint64(16, true));
-  state.setBig(record + T.altStackSize, flags & SS_DISABLE ? 0n : view.getBigUint64(32, true));
-  state.u32[record + T.altStackFlags] = flags & ~SS_ONSTACK;
+  const mode = flags & ~SS_AUTODISARM;
+  const size = view.getBigUint64(32, true);
+  const off = mode === SS_DISABLE;
+  if (off || ((mode === 0 || mode === SS_ONSTACK) && size >= BigInt(MINSIGSTKSZ))) {
+    state.setBig(record + T.altStack, off ? 0n : view.getBigUint64(16, true));
+    state.setBig(record + T.altStackSize, off ? 0n : size);
+    state.u32[record + T.altStackFlags] = off ? SS_DISABLE : (flags & SS_AUTODISARM) >>> 0;
+  }
   return true;
 }
 

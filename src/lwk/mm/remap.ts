@@ -88,16 +88,16 @@ function move(space: AddressSpace, address: number, oldSize: number, newSize: nu
     space.clearFor(result, result.start, result.end);
     return error;
   }
-  space.mappings.insert(result);
-  const from = space.mappings.find(address);
+  space.clearFor(source, source.start, source.end);
   if (keep) {
-    space.clearFor(source, source.start, source.end);
     if (source.prot) space.fillFor(source, source.start, source.end);
   } else {
-    space.clearFor(source, source.start, source.end);
+    // The old row goes before the new one comes: side by side they would be joined.
+    const from = space.mappings.find(address);
     space.mappings.remove(from, from + 1);
     if (oldSize > kept) space.removeLocked(address + kept, address + oldSize);
   }
+  space.mappings.insert(result);
   space.promoteFor(target, target + kept);
   if (newSize > kept) {
     const index = space.mappings.find(target + kept - 1);

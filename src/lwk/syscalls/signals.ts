@@ -160,7 +160,7 @@ function sigaltstack(c: Call): number {
     const off = (wanted.flags & SS_DISABLE) !== 0;
     state.setBig(record + T.altStack, off ? 0n : wanted.base);
     state.setU64(record + T.altStackSize, off ? 0 : wanted.size);
-    state.u32[record + T.altStackFlags] = off ? SS_DISABLE : wanted.flags & SS_AUTODISARM;
+    state.u32[record + T.altStackFlags] = off ? SS_DISABLE : (wanted.flags & SS_AUTODISARM) >>> 0;
   }
   return 0;
 }
