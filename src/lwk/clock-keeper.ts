@@ -1,22 +1,20 @@
 /** Keeps the vvar page true: called on exits, looks at the host's clocks when a while has passed. */
+import { performance } from "node:perf_hooks"; // the global is a getter, 1 % of a call's time
 import { NR } from "../abi/nr.ts";
 import { viewMemory } from "../host/gate.ts";
 import { type ClockPage, clockPage, initialClock, refreshClock, sampleClocks } from "./clock.ts";
 import type { Kernel } from "./kernel.ts";
 import { H } from "./state.ts";
 
-/** Cycles between refreshes are counted in exits' own cheap clock: Node's, in milliseconds. */
 const PERIOD_MS = 250;
 
-const pages = new WeakMap<Kernel, { page: ClockPage; last: number }>();
+/** This host thread's view of the page, and when it last looked at the host's clocks (ms of Node's clock). A host thread has one kernel. */
+let page: ClockPage | undefined;
+let last = 0;
 
-function pageOf(k: Kernel): { page: ClockPage; last: number } {
-  let entry = pages.get(k);
-  if (!entry) {
-    entry = { page: clockPage(viewMemory(k.state.getU64(H.vvarAddress), 4096)), last: performance.now() };
-    pages.set(k, entry);
-  }
-  return entry;
+function pageOf(k: Kernel): ClockPage {
+  page ??= clockPage(viewMemory(k.state.getU64(H.vvarAddress), 4096));
+  return page;
 }
 
 function readNs(k: Kernel): (id: number) => bigint {
@@ -31,14 +29,14 @@ export function startVirtualClock(k: Kernel, tscKhz: number, usable: boolean): v
   k.scratch.u8.fill(0, 0, 208);
   const timex = k.sys(NR.adjtimex, k.scratch.address) >= 0 ? k.scratch.u8.slice(0, 208) : undefined;
   const options = { tscKhz: Math.max(1, tscKhz), usable: usable && tscKhz > 0 };
-  initialClock(pageOf(k).page, timex ? { ...options, timex } : options, sampleClocks(k.gate.readTsc, readNs(k)));
+  last = performance.now();
+  initialClock(pageOf(k), timex ? { ...options, timex } : options, sampleClocks(k.gate.readTsc, readNs(k)));
 }
 
 /** Called after each system call; costs one look at a clock, and a refresh a few times a second. */
 export function refreshVirtualClock(k: Kernel): void {
-  const entry = pageOf(k);
   const now = performance.now();
-  if (now - entry.last < PERIOD_MS) return;
-  entry.last = now;
-  refreshClock(entry.page, sampleClocks(k.gate.readTsc, readNs(k), 1), k.gate.readTsc);
+  if (now - last < PERIOD_MS) return;
+  last = now;
+  refreshClock(pageOf(k), sampleClocks(k.gate.readTsc, readNs(k), 1), k.gate.readTsc);
 }
