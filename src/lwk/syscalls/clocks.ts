@@ -6,7 +6,8 @@ import { viewMemory } from "../../host/gate.ts";
 import { type ClockPage, clockPage, readClock } from "../clock.ts";
 import { GuestError } from "../guest-error.ts";
 import type { Kernel } from "../kernel.ts";
-import { H, T } from "../state.ts";
+import { H } from "../state.ts";
+import { hostThreadOf } from "./host-thread.ts";
 import { ROOM } from "./marshal.ts";
 
 export const SECOND = 1_000_000_000n;
@@ -27,7 +28,7 @@ export function hostClock(k: Kernel, id: number): number {
   if (low & CPUCLOCK_PERTHREAD) {
     const slot = k.threads.slotOf(number);
     if (slot < 0) throw new GuestError(EINVAL);
-    return (~k.state.i32[k.state.thread(slot) + T.hostTid]! << 3) | low;
+    return (~hostThreadOf(k, slot) << 3) | low;
   }
   return id;
 }

@@ -6,6 +6,7 @@ import type { Call, Family, Handler } from "../call.ts";
 import type { Kernel } from "../kernel.ts";
 import { H, OFFSET, T } from "../state.ts";
 import { forward, INT } from "./forward.ts";
+import { hostThreadOf } from "./host-thread.ts";
 import { ROOM } from "./marshal.ts";
 import { numaCalls } from "./numa.ts";
 
@@ -21,7 +22,7 @@ const PINNED = { FREE: 0, BY_MARGAY: 1, BY_PROGRAM: 2 } as const;
 function hostTid(k: Kernel, tid: number): number {
   if (tid === 0) return 0;
   const slot = k.threads.slotOf(tid);
-  return slot < 0 ? tid : k.state.i32[k.state.thread(slot) + T.hostTid]!;
+  return slot < 0 ? tid : hostThreadOf(k, slot);
 }
 
 /** Slot of a thread of the program (0: the calling one), -1 for another process. */
@@ -84,14 +85,22 @@ function setaffinity(c: Call): number {
   if (cpus.length === 0) return -EINVAL;
 
   const record = state.thread(slot);
-  const result = k.threads.applyAffinity(state.i32[record + T.hostTid]!, cpus);
-  if (result < 0) return result;
+  const before = state.u32.slice(record + T.affinity, record + T.affinity + MASK_WORDS);
+  const pinned = state.i32[record + T.pinned]!;
   for (let i = 0; i < MASK_WORDS; i++) state.u32[record + T.affinity + i] = 0;
   for (const cpu of cpus) state.u32[record + T.affinity + (cpu >> 5)]! |= 1 << (cpu & 31);
-  state.i32[record + T.pinned] = PINNED.BY_PROGRAM;
+  Atomics.store(state.i32, record + T.pinned, PINNED.BY_PROGRAM);
+  // A thread just made has no host thread yet; that one will go by the record when it starts (Threads.place).
+  const host = Atomics.load(state.i32, record + T.hostTid);
+  const result = host ? k.threads.applyAffinity(host, cpus) : 0;
+  if (result < 0) {
+    state.u32.set(before, record + T.affinity);
+    state.i32[record + T.pinned] = pinned;
+    return result;
+  }
   if (!cpus.includes(state.i32[record + T.cpu]!)) {
     state.i32[record + T.cpu] = cpus[0]!;
-    k.threads.writeThreadPage(slot);
+    if (host) k.threads.writeThreadPage(slot);
   }
   return 0;
 }
@@ -124,9 +133,10 @@ function onThread(nr: number, size: number, direction: "in" | "out" | "none", po
     if (tid < 0) return -EINVAL;
     const va = c.num(pointer);
     if (direction !== "none" && !va) return -EINVAL;
+    const host = hostTid(k, tid);
     if (direction === "in") k.scratch.u8.set(k.mem.bytes(va, size), at);
     const address = direction === "none" ? c.int(1) : k.scratch.address + at;
-    const result = pointer === 1 ? k.sys(nr, hostTid(k, tid), address) : k.sys(nr, hostTid(k, tid), c.int(1), address);
+    const result = pointer === 1 ? k.sys(nr, host, address) : k.sys(nr, host, c.int(1), address);
     if (result >= 0 && direction === "out") k.mem.write(va, k.scratch.u8.slice(at, at + size));
     return result;
   };
@@ -139,18 +149,20 @@ function setattr(c: Call): number {
   if (!va || c.int(0) < 0) return -EINVAL;
   const size = k.mem.u32(va) || SCHED_ATTR.size;
   if (size < SCHED_ATTR.size || size > 4096) return -EINVAL;
+  const host = hostTid(k, c.int(0));
   k.scratch.u8.set(k.mem.bytes(va, size), ROOM.structs);
   k.scratch.view.setUint32(ROOM.structs, size, true);
-  return k.sys(NR.sched_setattr, hostTid(k, c.int(0)), k.scratch.address + ROOM.structs, c.u32(2));
+  return k.sys(NR.sched_setattr, host, k.scratch.address + ROOM.structs, c.u32(2));
 }
 
 function getattr(c: Call): number {
   const { kernel: k } = c;
   const size = c.u32(2);
   if (!c.num(1) || c.int(0) < 0 || size < SCHED_ATTR.size || size > 4096) return -EINVAL;
+  const host = hostTid(k, c.int(0));
   const at = ROOM.structs;
   k.scratch.u8.fill(0, at, at + size);
-  const result = k.sys(NR.sched_getattr, hostTid(k, c.int(0)), k.scratch.address + at, size, c.u32(3));
+  const result = k.sys(NR.sched_getattr, host, k.scratch.address + at, size, c.u32(3));
   if (result >= 0) k.mem.write(c.num(1), k.scratch.u8.slice(at, at + size));
   return result;
 }
