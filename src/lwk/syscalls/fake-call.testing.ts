@@ -48,6 +48,8 @@ export class FakeMachine {
     const tables = {
       gpa: 0,
       flags: 0,
+      // No large pages here: every look-up is for one page.
+      leaf: () => -1,
       translate: (va: number): boolean => {
         const page = Math.floor((va - BASE) / PAGE);
         const frame = this.frames[page] ?? -1;

@@ -16,7 +16,7 @@ const UNBLOCKABLE = signalBit(SIGKILL) | signalBit(SIGSTOP);
  * Signals of the host that Node or the LWK's own faults need, and SIGPIPE and SIGXFSZ, which the handlers send themselves when the host says EPIPE or
  * EFBIG: their host action never changes.
  */
-const NEVER_ON_HOST = new Set([4, 5, 7, 8, 9, 11, 13, 19, 25, 62]);
+const NEVER_ON_HOST = new Set([4, 5, 7, 8, 9, 11, 13, 19, 25, 61, 62, 63]);
 
 function checkSize(size: number): void {
   if (size !== MASK_BYTES) throw new GuestError(EINVAL);
