@@ -17,7 +17,7 @@ beforeEach(() => {
   next = 2;
   published = [];
   t = new PageTables(
-    { tables: words },
+    { tables: words, seeTables: () => undefined },
     ROOT,
     (pages) => {
       next += pages;

@@ -29,6 +29,8 @@ export const COMPANION_WORDS = 1024;
 /** Whoever holds the words of slot 0; the array is replaced when it grows. */
 export interface TableView {
   readonly tables: Uint32Array;
+  /** Makes sure that the first `pages + more` pages are seen. */
+  seeTables(pages: number, more: number): void;
 }
 
 /** The 64-bit entries are read and written as two words; the low word, which holds the present bit, is written last. */
@@ -55,12 +57,19 @@ export class PageTables {
     this.publishTop = publishTop;
   }
 
+  /** New table pages, seen by this thread. The array may be another one afterwards. */
+  private take(pages: number): number {
+    const page = this.allocate(pages);
+    this.memory.seeTables(page + pages, 0);
+    return page;
+  }
+
   private next(word: number, pages: number, create: boolean, top: number): number {
     const tables = this.tables;
     const low = tables[word]!;
     if (low & PTE_PRESENT) return low >>> 12;
     if (!create) return 0;
-    const page = this.allocate(pages);
+    const page = this.take(pages);
     tables[word + 1] = 0;
     tables[word] = ((page << 12) | TABLE_LINK) >>> 0;
     if (top >= 0) this.publishTop(top, tables[word]!, 0);
@@ -85,7 +94,7 @@ export class PageTables {
     if (low & PTE_HELD || low & PTE_PRESENT) return create ? this.split(entry) : 0;
     if (!create) return 0;
     const page = this.boundTable(entry);
-    tables.fill(0, page * 1024, page * 1024 + 1024);
+    this.tables.fill(0, page * 1024, page * 1024 + 1024);
     tables[entry + 1] = 0;
     tables[entry] = ((page << 12) | TABLE_LINK) >>> 0;
     return page;
@@ -94,7 +103,7 @@ export class PageTables {
   private boundTable(entry: number): number {
     let page = this.tables[entry + COMPANION_WORDS]!;
     if (!page) {
-      page = this.allocate(1);
+      page = this.take(1);
       this.tables[entry + COMPANION_WORDS] = page;
     }
     return page;
@@ -102,10 +111,10 @@ export class PageTables {
 
   /** Turns a 2M entry into 512 small ones with the same rights and memory. */
   private split(entry: number): number {
+    const page = this.boundTable(entry);
     const tables = this.tables;
     const low = tables[entry]!;
     const high = tables[entry + 1]!;
-    const page = this.boundTable(entry);
     const bits = low & 0xfff & ~PTE_LARGE;
     const base = low & 0xffe0_0000;
     for (let i = 0; i < 512; i++) {

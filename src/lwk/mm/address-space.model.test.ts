@@ -10,10 +10,10 @@ import { mremap } from "./remap.ts";
 import { type SpaceOptions, TestSpace } from "./space.testing.ts";
 
 const PAGE = 4096;
-/** Page number of the first page, on a window's border; three windows, and half of one more for the heap. */
+/** Page number of the first page, on a window's border; three windows to work in, three more that moves may reach, and a heap behind them. */
 const BASE = 0x4000_0000 / PAGE;
 const PAGES = 3 * 512;
-const HEAP = BASE + 4 * 512 + 100;
+const HEAP = BASE + 7 * 512 + 100;
 const HEAP_PAGES = 700;
 const PRIVATE = M.MAP_PRIVATE | M.MAP_ANONYMOUS | M.MAP_FIXED;
 

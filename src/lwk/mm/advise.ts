@@ -29,7 +29,7 @@ export function madvise(space: AddressSpace, address: number, length: number, ad
     case M.MADV_REMOVE:
       return each(space, address, end, (m, from, to) => {
         if (m.kind === KIND.ARENA && m.flags & VF.SHARED) return space.sys(NR.madvise, space.arena.hostAddress(m.gpa + (from - m.start)), to - from, M.MADV_REMOVE);
-        return m.kind === KIND.ANON && m.flags & VF.SHARED ? discard(space, m, from, to) : -EINVAL;
+        return m.kind === KIND.ANON && m.flags & VF.SHARED ? drop(space, from, to) : -EINVAL;
       });
     case M.MADV_NORMAL:
     case M.MADV_RANDOM:
@@ -93,6 +93,11 @@ function discard(space: AddressSpace, m: Mapping, from: number, to: number): num
     space.clearFor(m, from, to);
     return m.flags & VF.LAZY || !m.prot ? 0 : space.fillFor(m, from, Math.min(to, m.validEnd));
   }
+  return drop(space, from, to);
+}
+
+/** Makes the blocks' pages in [from, to) zero again. */
+function drop(space: AddressSpace, from: number, to: number): number {
   const words = space.memory.tables;
   for (let va = from; va < to; ) {
     const entry = space.tables.directoryEntry(va, false);

@@ -85,6 +85,8 @@ function move(space: AddressSpace, address: number, oldSize: number, newSize: nu
   const result: Mapping = { ...source, start: target, end: target + kept, validEnd: source.kind === KIND.COPY ? source.validEnd + shift : 0 };
   const error = moveContents(space, source, result, shift);
   if (error < 0) {
+    // Windows that have changed place already go back.
+    moveContents(space, result, source, -shift);
     space.clearFor(result, result.start, result.end);
     return error;
   }
