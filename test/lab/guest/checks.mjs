@@ -14,32 +14,38 @@ export function check(condition, what) {
   if (!condition) throw new Error(what);
 }
 
+const excerpt = (bytes) => {
+  const text = bytes.toString("latin1");
+  return JSON.stringify(text.length > 300 ? `...${text.slice(-300)}` : text);
+};
+
 /**
- * Runs a program to its end.
+ * Runs a program to its end. Where `signal` asks for it before, the program is killed and the error says what it had printed.
  * @param {readonly string[]} argv
  * @param {{cwd?: string, input?: string, env?: object, signal?: AbortSignal}} options
  * @returns {Promise<{stdout: Buffer, stderr: Buffer, code: number}>} death by signal N counts as 128+N, as in a shell
  */
 export function execute(argv, { cwd, input = "", env, signal } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(argv[0], argv.slice(1), { cwd, env: { ...process.env, ...env }, signal, killSignal: "SIGKILL" });
+    const child = spawn(argv[0], argv.slice(1), { cwd, env: { ...process.env, ...env } });
     const stdout = [];
     const stderr = [];
     child.stdout.on("data", (bytes) => stdout.push(bytes));
     child.stderr.on("data", (bytes) => stderr.push(bytes));
     child.stdin.on("error", () => {}); // a program need not read its input
     child.stdin.end(input);
+    const stop = () => child.kill("SIGKILL");
+    signal?.addEventListener("abort", stop);
     child.on("error", reject);
     child.on("close", (code, by) => {
-      resolve({ stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr), code: code ?? 128 + constants.signals[by] });
+      signal?.removeEventListener("abort", stop);
+      const result = { stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr), code: code ?? 128 + constants.signals[by] };
+      if (signal?.aborted)
+        reject(new Error(`${argv.join(" ")}\nstdout so far ${excerpt(result.stdout)}\nstderr so far ${excerpt(result.stderr)}`));
+      else resolve(result);
     });
   });
 }
-
-const excerpt = (bytes) => {
-  const text = bytes.toString("latin1");
-  return JSON.stringify(text.length > 300 ? `...${text.slice(-300)}` : text);
-};
 
 /** Where two outputs part, in words. */
 function difference(what, native, guest) {

@@ -2,22 +2,37 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Skip } from "./checks.mjs";
 import { tests } from "./tests.mjs";
 
 const AT_ONCE = 2;
 const DEADLINE = 60;
 
-/** Ends with the promise or, after `seconds`, with an error. Aborts `controller` then, so that what the test started ends too. */
-function within(seconds, controller, promise) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => {
-      controller.abort();
-      reject(new Error(`not done after ${seconds} s`));
-    }, seconds * 1000);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+/** Seconds a test has to say what it was doing when its time was over. */
+const GRACE = 5;
+const LATE = Symbol("late");
+
+/** What the promise gives, or LATE. */
+async function orLate(promise, seconds) {
+  const timer = new AbortController();
+  try {
+    return await Promise.race([promise, sleep(seconds * 1000, LATE, { signal: timer.signal })]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** Ends as the promise does. After `seconds` it aborts `controller`, so that what the test started ends too, and then throws. */
+async function within(seconds, controller, promise) {
+  if ((await orLate(promise, seconds)) !== LATE) return;
+  controller.abort();
+  const said = promise.then(
+    () => "",
+    (error) => `: ${error.message}`,
+  );
+  const words = await orLate(said, GRACE);
+  throw new Error(`not done after ${seconds} s${words === LATE ? "" : words}`);
 }
 
 /** The first lines, each cut: a report is to be read. */
@@ -35,7 +50,7 @@ async function runTest(test, report) {
   let outcome = "ok";
   let detail = "";
   try {
-    await within(test.seconds ?? DEADLINE, controller, test.run({ directory, signal: controller.signal }));
+    await within(test.seconds ?? DEADLINE, controller, Promise.resolve(test.run({ directory, signal: controller.signal })));
   } catch (error) {
     outcome = error instanceof Skip ? "skipped" : "failed";
     detail = excerpt(error.message);
