@@ -87,12 +87,15 @@ export class Signals {
 
   /** Drops waiting instances of a signal. */
   private discard(signal: number): void {
+    const { state } = this;
+    state.lock(H.lockSignals);
     for (let i = 0; i < Q.count; i++) {
       const at = this.entry(i);
-      if (!this.state.i32[at + Q.used] || this.state.i32[at + Q.signal] !== signal) continue;
-      this.state.i32[at + Q.used] = 0;
-      Atomics.sub(this.state.i32, H.queueCount, 1);
+      if (!state.i32[at + Q.used] || state.i32[at + Q.signal] !== signal) continue;
+      state.i32[at + Q.used] = 0;
+      Atomics.sub(state.i32, H.queueCount, 1);
     }
+    state.unlock(H.lockSignals);
   }
 
   /**
@@ -103,7 +106,8 @@ export class Signals {
     const { state } = this;
     state.lock(H.lockSignals);
     try {
-      const mask = target >= 0 ? this.mask(target) : 0n;
+      // As sig_ignored: what is for the process is kept when the main thread blocks it.
+      const mask = this.mask(Math.max(0, target));
       if (this.ignored(signal) && !(mask & signalBit(signal)) && !this.awaited(signal)) return 0;
       let free = -1;
       for (let i = Q.count - 1; i >= 0; i--) {
@@ -186,8 +190,8 @@ export class Signals {
         const target = state.i32[at + Q.target]!;
         const signal = state.i32[at + Q.signal]!;
         if ((target !== slot && target !== -1) || !(allowed & signalBit(signal))) continue;
-        // Faults of the thread itself come first (their numbers are low), then by number, then by age.
-        const order = (target === slot ? 0 : SIGNAL_COUNT + 1) * 2 ** 32 + signal * 2 ** 40 + state.u32[at + Q.sequence]!;
+        // As dequeue_signal: the thread's own, then the process's; of each by number, then by age.
+        const order = (target === slot ? 0 : 2 ** 48) + signal * 2 ** 40 + state.u32[at + Q.sequence]!;
         if (order < rank) {
           rank = order;
           best = at;

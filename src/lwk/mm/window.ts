@@ -2,7 +2,7 @@
  * The one typed window on guest memory. Every length and pointer that comes from the guest goes by here: an address is translated by the
  * guest's own page tables, with the rights that ring 3 has, and anything else is EFAULT. Nothing is remembered across a change of the mappings.
  */
-import { EFAULT, ENAMETOOLONG } from "../../abi/errno.ts";
+import { EFAULT, ENAMETOOLONG, ENOMEM } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Gate } from "../../host/gate.ts";
 import type { Scratch } from "../../host/memory.ts";
@@ -14,6 +14,8 @@ import { type AddressSpace, FAULT, USER_END } from "./address-space.ts";
 const PAGE = 4096;
 const CACHE = 512;
 const TWO_32 = 0x1_0000_0000;
+/** Most bytes that are copied out at once: no structure of any call is larger, but a terabyte may be mapped. */
+const BYTES_LIMIT = 2 ** 28;
 /** Bounce area for file-arena bytes: the scratch buffer's second half. */
 const BOUNCE = 128 * 1024;
 
@@ -66,10 +68,11 @@ export class GuestWindow {
     return gpa;
   }
 
-  /** Copies `length` bytes out of the guest. Throws EFAULT. */
+  /** Copies `length` bytes out of the guest. Throws EFAULT; ENOMEM for more than 256 MiB. */
   bytes(va: number, length: number): Uint8Array {
     if (!(length >= 0 && length <= USER_END)) throw new GuestError(EFAULT);
     if (length > 0) this.require(va + length - 1, false);
+    if (length > BYTES_LIMIT) throw new GuestError(ENOMEM);
     const result = new Uint8Array(length);
     this.read(va, result);
     return result;
