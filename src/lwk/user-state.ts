@@ -12,6 +12,9 @@ import { H, type State, T } from "./state.ts";
 /** DIRECT: the registers are the program's and ring 3 is on. STUB: in the system-call stub, untouched. LEAVING: ring 0, must return by a frame. TRAP: in a trap stub. AGAIN: enter without looking. */
 const MODE = { DIRECT: 0, STUB: 1, LEAVING: 2, TRAP: 3, AGAIN: 4 } as const;
 
+/** Only the bit that is always 1: no interrupts, no traps. */
+const RING0_FLAGS = 2;
+
 export class UserState {
   private readonly vcpu: Vcpu;
   private readonly flavour: Flavour;
@@ -133,6 +136,8 @@ export class UserState {
     }
     vcpu.set(R.rip, this.stubRip);
     vcpu.set(R.rsp, this.stubRsp);
+    // The program's flags come back with the frame. Left in force on the way there, its NT would make `iretq` a #GP, its TF and AC trap in ring 0.
+    vcpu.set(R.rflags, RING0_FLAGS);
   }
 
   private writeFrame(): void {
