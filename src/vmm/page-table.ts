@@ -126,8 +126,12 @@ export class PageTables {
     return page;
   }
 
-  /** Writes a leaf entry at word `word`. */
+  /**
+   * Writes a leaf entry at word `word`. A present one is made absent first: other vCPUs walk the tables meanwhile, and half of the old entry with half of the
+   * new one would name somebody else's memory, even the page tables. Who meets the absent entry faults, waits for the memory lock and tries again.
+   */
   setLeaf(word: number, gpa: number, low: number, high: number): void {
+    if (this.tables[word]! & PTE_PRESENT) this.tables[word] = 0;
     this.tables[word + 1] = (Math.floor(gpa / TWO_32) | high) >>> 0;
     this.tables[word] = ((gpa % TWO_32) | low) >>> 0;
   }
