@@ -190,6 +190,8 @@ export const H = {
   pin: 149,
   /** 1: the working directory is known to lie where no synthetic files are. */
   cwdOutside: 150,
+  /** u64: host address of the futex waiter counts (futex-waiters.ts). */
+  waiters: 152,
 } as const;
 
 /** Thread record words, from the record's start. */

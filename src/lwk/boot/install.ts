@@ -5,7 +5,7 @@ import { PTE_ACCESSED, PTE_DIRTY, PTE_NX_HIGH, PTE_PRESENT, PTE_USER, PTE_WRITE 
 import { GuestError } from "../guest-error.ts";
 import { H, type State, T } from "../state.ts";
 import { gdt, idt, trapStubs, tss } from "./descriptors.ts";
-import { BOOT_RANGES, type Flavour, GDT_PAGE, IDT_PAGE, STUB_PAGE, TRAP_STUB_PAGE, TSS_PAGE, VDSO_PAGE } from "./layout.ts";
+import { BOOT_RANGES, type Flavour, GDT_PAGE, IDT_PAGE, STUB_PAGE, TRAP_STUB_PAGE, TSS_PAGE, VDSO_PAGE, WAITERS_PAGE } from "./layout.ts";
 import { stubPage } from "./stub.ts";
 import { vdsoImage } from "./vdso.ts";
 
@@ -39,6 +39,7 @@ export function installSharedPages(state: State, memory: GuestMemory, flavour: F
     const bytes = contents[range.offset];
     if (bytes) memory.tableBytes.set(bytes, page * PAGE);
     if (range.name === "vvar") state.setU64(H.vvarAddress, memory.layout.tableHost + page * PAGE);
+    if (range.offset === WAITERS_PAGE) state.setU64(H.waiters, memory.layout.tableHost + page * PAGE);
     page += range.size / PAGE;
   }
 }

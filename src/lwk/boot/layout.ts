@@ -15,6 +15,7 @@ export const STUB_PAGE = 0x0000;
 export const VVAR_PAGE = 0x1000;
 export const THREAD_PAGE = 0x2000;
 export const VDSO_PAGE = 0x3000;
+export const WAITERS_PAGE = 0x6000;
 export const GDT_PAGE = 0x8000;
 export const IDT_PAGE = 0x9000;
 export const TRAP_STUB_PAGE = 0xa000;
@@ -28,7 +29,12 @@ export const BOOT_AREA_SIZE = 0x10000;
 /** Room for the vDSO image. */
 export const VDSO_MAX_SIZE = 0x3000;
 
-/** What a page of the area may be used for in ring 3. Absent pages (0x6000, 0x7000) stay unmapped. */
+/** The futex waiter counts, u32 each. The stub needs WAITERS_PAGE to be a multiple of the size. */
+export const WAITERS_SIZE = 0x2000;
+/** Bits of a futex word's address that are the byte offset of its count. */
+export const WAITERS_MASK = WAITERS_SIZE - 4;
+
+/** What a page of the area may be used for in ring 3. */
 export interface BootPageRange {
   /** Byte offset from lwkBase and length, both multiples of 4096. */
   offset: number;
@@ -50,6 +56,7 @@ export const BOOT_RANGES: readonly BootPageRange[] = [
   { offset: VVAR_PAGE, size: 0x1000, name: "vvar", user: true, write: false, execute: false, perThread: false },
   { offset: THREAD_PAGE, size: 0x1000, name: "thread page", user: true, write: false, execute: false, perThread: true },
   { offset: VDSO_PAGE, size: VDSO_MAX_SIZE, name: "vDSO", user: true, write: false, execute: true, perThread: false },
+  { offset: WAITERS_PAGE, size: WAITERS_SIZE, name: "futex waiters", user: true, write: false, execute: false, perThread: false },
   { offset: GDT_PAGE, size: 0x1000, name: "GDT", user: false, write: false, execute: false, perThread: false },
   { offset: IDT_PAGE, size: 0x1000, name: "IDT", user: false, write: false, execute: false, perThread: false },
   { offset: TRAP_STUB_PAGE, size: 0x1000, name: "trap stubs", user: false, write: false, execute: true, perThread: false },

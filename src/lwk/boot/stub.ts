@@ -3,7 +3,8 @@
  * thread page, the calls whose result the LWK has written there.
  *
  * Rules that make an asynchronous stop inside the stub harmless:
- * - rcx (where to return) never changes, nor does r11 on textbook, and rax keeps the call number until the result replaces it;
+ * - rcx (where to return) never changes, nor does r11 on textbook, and rax keeps the call number until the result replaces it
+ *   (r11 on PVM is free: `syscall` itself overwrites it, also when the call is made again);
  * - the result is loaded by one instruction, and the return is the very next.
  * So the state at every instruction is either "nothing done" or "done", see `resolveStubRip`.
  */
@@ -20,6 +21,8 @@ import {
   THREAD_TID,
   THREAD_UID,
   THREAD_YIELD_EXITS,
+  WAITERS_MASK,
+  WAITERS_PAGE,
 } from "./layout.ts";
 
 /** Offset of the entry point in the page: LSTAR = lwkBase + this. */
@@ -40,6 +43,9 @@ const LOADS: readonly (readonly [name: string, nr: number, field: number])[] = [
   ["getegid", 108, THREAD_EGID],
 ];
 const SCHED_YIELD = 24;
+const FUTEX = 202;
+/** FUTEX_WAKE | FUTEX_PRIVATE_FLAG, as libraries write it. */
+const WAKE_PRIVATE = 0x81;
 
 export interface StubOptions {
   flavour: Flavour;
@@ -85,6 +91,10 @@ export function stubProgram({ flavour, fast }: StubOptions): Program {
     else a.ins(`cmp $${hex(nr)},%eax`, 0x3d, ...le32(nr));
     a.ins(`je {${name}}`, 0x74, rel8(name));
   }
+  if (flavour === "pvm") {
+    a.ins(`cmp $${hex(FUTEX)},%eax`, 0x3d, ...le32(FUTEX));
+    a.ins("je {futex}", 0x74, rel8("futex"));
+  }
   a.label("exit");
   a.ins(`out %al,$${hex(SYSCALL_PORT)}`, 0xe6, SYSCALL_PORT);
   a.label("exited");
@@ -106,6 +116,11 @@ export function stubProgram({ flavour, fast }: StubOptions): Program {
     ret();
   }
 
+  if (flavour === "pvm") {
+    wakeNobody(a);
+    ret();
+  }
+
   a.org(IRET_STUB);
   a.label("iret");
   a.ins("iretq", 0x48, 0xcf);
@@ -115,6 +130,33 @@ export function stubProgram({ flavour, fast }: StubOptions): Program {
   a.ins("syscall", 0x0f, 0x05);
   a.org(0x1000);
   return a.finish();
+}
+
+/**
+ * futex(FUTEX_WAKE | FUTEX_PRIVATE_FLAG) of an aligned word in user space that nobody waits for: 0. All others exit. Not on textbook, where an exit
+ * costs little and r11 must stay. futex-waiters.ts says why no wake-up is lost; the `mfence` stands between the program's last stores and the look at
+ * the count.
+ */
+function wakeNobody(a: Assembler): void {
+  a.label("futex");
+  a.label("waiters", WAITERS_PAGE);
+  a.ins(`cmp $${hex(WAKE_PRIVATE)},%esi`, 0x81, 0xfe, ...le32(WAKE_PRIVATE));
+  a.ins("jne {exit}", 0x75, rel8("exit"));
+  a.ins("test $0x3,%dil", 0x40, 0xf6, 0xc7, 3);
+  a.ins("jne {exit}", 0x75, rel8("exit"));
+  a.ins("mov %rdi,%r11", 0x49, 0x89, 0xfb);
+  a.ins("shr $0x2f,%r11", 0x49, 0xc1, 0xeb, 47);
+  a.ins("jne {exit}", 0x75, rel8("exit"));
+  a.ins("mfence", 0x0f, 0xae, 0xf0);
+  // r11 = waiters | (rdi & WAITERS_MASK) without a second register: of two XORs with rdi, WAITERS_MASK keeps the first from the low bits.
+  a.ins("lea {waiters}(%rip),%r11", 0x4c, 0x8d, 0x1d, rel32("waiters"));
+  a.ins("xor %rdi,%r11", 0x49, 0x31, 0xfb);
+  a.ins(`and $0x${BigInt.asUintN(64, ~BigInt(WAITERS_MASK)).toString(16)},%r11`, 0x49, 0x81, 0xe3, ...le32(~WAITERS_MASK));
+  a.ins("xor %rdi,%r11", 0x49, 0x31, 0xfb);
+  a.ins("cmpl $0x0,(%r11)", 0x41, 0x83, 0x3b, 0);
+  a.ins("jne {exit}", 0x75, rel8("exit"));
+  a.ins("xor %eax,%eax", 0x31, 0xc0);
+  a.label("futex.done");
 }
 
 interface StubMap {
@@ -131,7 +173,7 @@ function mapStub(flavour: Flavour): StubMap {
     if (address === undefined) throw new Error(`the stub has no label ${name}`);
     return address;
   };
-  const done = ["sched_yield", ...LOADS.map(([name]) => name)].map((name) => at(`${name}.done`));
+  const done = [...labels.keys()].filter((name) => name.endsWith(".done")).map(at);
   const returnSize = flavour === "pvm" ? 2 : 3;
   return { outAt: at("exit"), afterOut: at("exited"), returns: new Set(done), end: Math.max(...done) + returnSize };
 }
