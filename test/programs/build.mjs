@@ -10,7 +10,17 @@ const source = join(here, "src");
 /** Where the binaries are. */
 export const out = join(here, ".build");
 
-const common = ["-O2", "-g", "-Wall", "-Wextra", "-D_GNU_SOURCE", "-pthread", "-Wno-format-zero-length", "-Wno-unused-function", `-fmacro-prefix-map=${source}/=`];
+const common = [
+  "-O2",
+  "-g",
+  "-Wall",
+  "-Wextra",
+  "-D_GNU_SOURCE",
+  "-pthread",
+  "-Wno-format-zero-length",
+  "-Wno-unused-function",
+  `-fmacro-prefix-map=${source}/=`,
+];
 
 /** Link variants: how the program reaches its libraries and whether it can be loaded anywhere. */
 const links = {
@@ -24,7 +34,17 @@ const links = {
  * Debian's static libgfortran refers to pthreads by weak symbols, which pull nothing out of libc.a: without these names the
  * program natively jumps to address 0 when it closes a file.
  */
-const fortranStatic = ["cond_broadcast", "cond_destroy", "cond_init", "cond_wait", "create", "getspecific", "join", "key_create", "key_delete"]
+const fortranStatic = [
+  "cond_broadcast",
+  "cond_destroy",
+  "cond_init",
+  "cond_wait",
+  "create",
+  "getspecific",
+  "join",
+  "key_create",
+  "key_delete",
+]
   .concat(["mutex_destroy", "mutex_init", "mutex_lock", "mutex_trylock", "mutex_unlock", "self", "setspecific"])
   .map((name) => `-Wl,--undefined=pthread_${name}`);
 
@@ -76,7 +96,23 @@ function command(program, variant, target) {
   if (variant === "go") return ["go", ["build", "-trimpath", "-o", target, file]];
   if (variant === "shared") return ["gcc", [...common, "-fPIC", "-shared", "-o", target, file, ...flags]];
   if (variant === "musl") return ["musl-gcc", [...common, ...links.musl, "-o", target, file, ...flags]];
-  if (file.endsWith(".f90")) return ["gfortran", ["-O2", "-g", "-Wall", ...links[variant], "-J", `${target}.d`, "-o", target, file, ...flags, ...(variant === "dynamic" ? [] : fortranStatic)]];
+  if (file.endsWith(".f90"))
+    return [
+      "gfortran",
+      [
+        "-O2",
+        "-g",
+        "-Wall",
+        ...links[variant],
+        "-J",
+        `${target}.d`,
+        "-o",
+        target,
+        file,
+        ...flags,
+        ...(variant === "dynamic" ? [] : fortranStatic),
+      ],
+    ];
   if (file.endsWith(".cpp")) return ["g++", ["-std=c++20", ...common, ...links[variant], "-o", target, file, ...flags]];
   return ["gcc", [...common, ...links[variant], "-o", target, file, ...flags]];
 }
@@ -113,7 +149,12 @@ function compile(program, variant) {
  */
 export async function build(names) {
   mkdirSync(out, { recursive: true });
-  const newest = Math.max(mtime(fileURLToPath(import.meta.url)), ...readdirSync(source).filter((f) => f.endsWith(".h")).map((f) => mtime(join(source, f))));
+  const newest = Math.max(
+    mtime(fileURLToPath(import.meta.url)),
+    ...readdirSync(source)
+      .filter((f) => f.endsWith(".h"))
+      .map((f) => mtime(join(source, f))),
+  );
   const queue = programs
     .filter((p) => !names || names.includes(p.name))
     .flatMap((p) => p.variants.map((v) => [p, v]))

@@ -86,7 +86,13 @@ export async function contents(dir) {
   const lines = [];
   for (const entry of readdirSync(dir, { withFileTypes: true, recursive: true })) {
     const path = join(entry.parentPath ?? entry.path, entry.name);
-    const what = entry.isFile() ? await digest(path) : entry.isSymbolicLink() ? `-> ${readlinkSync(path)}` : entry.isDirectory() ? "directory" : "special";
+    const what = entry.isFile()
+      ? await digest(path)
+      : entry.isSymbolicLink()
+        ? `-> ${readlinkSync(path)}`
+        : entry.isDirectory()
+          ? "directory"
+          : "special";
     lines.push(`${path.slice(dir.length + 1)} ${what}`);
   }
   return lines.sort();
@@ -135,7 +141,11 @@ export async function compare(command, options = {}) {
       natives.set(key, { dir, result: native });
     }
     assert.equal(native.code, `${options.code ?? 0}`, `natively:\n${native.stdout.slice(-2000)}${native.stderr.slice(-2000)}`);
-    const guest = await runIn(dir, [...margay, "run", ...(options.pages ? ["--pages", options.pages] : []), ...(options.options ?? []), "--", ...command], options);
+    const guest = await runIn(
+      dir,
+      [...margay, "run", ...(options.pages ? ["--pages", options.pages] : []), ...(options.options ?? []), "--", ...command],
+      options,
+    );
     const both = (part) => ({ code: part.code, stderr: part.stderr, stdout: part.stdout, files: part.files });
     assert.deepEqual(both(guest), both(native), difference(native, guest));
     return { native, guest };
@@ -151,7 +161,10 @@ function difference(native, guest) {
     const b = part === "files" ? guest.files : guest[part].split("\n");
     const at = a.findIndex((line, i) => line !== b[i]);
     const first = at >= 0 ? at : a.length < b.length ? a.length : -1;
-    if (first >= 0) parts.push(`${part} line ${first + 1}: natively <${a[first] ?? "no such line"}>, in the virtual node <${(b.slice(first, first + 6).join("\n") || "no such line").slice(0, 2000)}>`);
+    if (first >= 0)
+      parts.push(
+        `${part} line ${first + 1}: natively <${a[first] ?? "no such line"}>, in the virtual node <${(b.slice(first, first + 6).join("\n") || "no such line").slice(0, 2000)}>`,
+      );
   }
   return parts.join("\n") || "no difference";
 }
@@ -165,8 +178,14 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   }
   const code = (await inFreshDirectory((dir) => run(command, { cwd: dir }))).code;
   try {
-    const { native, guest } = await compare(command, { options: process.argv.slice(2, at), code, input: process.stdin.isTTY ? "" : readFileSync(0) });
-    console.log(`the same: exit code ${native.code}, ${native.stdout.length} characters of output, ${native.seconds.toFixed(2)} s natively, ${guest.seconds.toFixed(2)} s in the virtual node`);
+    const { native, guest } = await compare(command, {
+      options: process.argv.slice(2, at),
+      code,
+      input: process.stdin.isTTY ? "" : readFileSync(0),
+    });
+    console.log(
+      `the same: exit code ${native.code}, ${native.stdout.length} characters of output, ${native.seconds.toFixed(2)} s natively, ${guest.seconds.toFixed(2)} s in the virtual node`,
+    );
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

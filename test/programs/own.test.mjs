@@ -8,7 +8,13 @@ before(async () => {
   await build();
 });
 
-const pagingsOf = { static: ["2M/2M", "4K/4K"], dynamic: ["2M/2M", "4K/4K"], go: ["2M/2M", "4K/4K"], "static-pie": ["2M/4K"], musl: ["4K/2M"] };
+const pagingsOf = {
+  static: ["2M/2M", "4K/4K"],
+  dynamic: ["2M/2M", "4K/4K"],
+  go: ["2M/2M", "4K/4K"],
+  "static-pie": ["2M/4K"],
+  musl: ["4K/2M"],
+};
 
 /** How programs are started that need more than their name. Those with `skip` have tests of their own. */
 const starts = {

@@ -70,15 +70,26 @@ should("ls -la /usr/bin", ["/bin/ls", "-la", "/usr/bin"]);
 should("ls of a missing file", ["/bin/ls", "/absent"], { code: 2 });
 should("env", ["/usr/bin/env"]);
 should("wc", ["/usr/bin/wc", "/etc/passwd", "/etc/services"]);
-should("awk", ["/usr/bin/awk", "BEGIN { for (i = 0; i < 200000; i++) { s += sqrt(i); a[i % 97] += i } print s, a[13]; printf \"%.10f\\n\", atan2(1, 2) } { print NR, toupper($0) }"], {
-  input: "one\ntwo\n",
-});
+should(
+  "awk",
+  [
+    "/usr/bin/awk",
+    'BEGIN { for (i = 0; i < 200000; i++) { s += sqrt(i); a[i % 97] += i } print s, a[13]; printf "%.10f\\n", atan2(1, 2) } { print NR, toupper($0) }',
+  ],
+  {
+    input: "one\ntwo\n",
+  },
+);
 should("bc", ["/usr/bin/bc", "-l", "-q"], { input: "scale = 200\n4 * a(1)\n2 ^ 521 - 1\nquit\n" });
-should("perl", [
-  "/usr/bin/perl",
-  "-e",
-  'my %h; $h{$_ % 1000} .= chr(65 + $_ % 26) for 1 .. 200000; print join(",", map { length $h{$_} } 0 .. 20), "\\n"; my $s = "x" x 100000; $s =~ s/x{7}/seven/g; print length($s), "\\n"; printf "%s\\n", join " ", sort { $a <=> $b } map { ($_ * 7919) % 1009 } 1 .. 50; open my $f, ">", "perl.txt"; print $f "line $_\\n" for 1 .. 1000; close $f; die "gone\\n" unless -s "perl.txt" == 8893; exit 3',
-], { code: 3 });
+should(
+  "perl",
+  [
+    "/usr/bin/perl",
+    "-e",
+    'my %h; $h{$_ % 1000} .= chr(65 + $_ % 26) for 1 .. 200000; print join(",", map { length $h{$_} } 0 .. 20), "\\n"; my $s = "x" x 100000; $s =~ s/x{7}/seven/g; print length($s), "\\n"; printf "%s\\n", join " ", sort { $a <=> $b } map { ($_ * 7919) % 1009 } 1 .. 50; open my $f, ">", "perl.txt"; print $f "line $_\\n" for 1 .. 1000; close $f; die "gone\\n" unless -s "perl.txt" == 8893; exit 3',
+  ],
+  { code: 3 },
+);
 should("sqlite3", ["/usr/bin/sqlite3", "test.db"], {
   input: `pragma journal_mode = wal;
 create table t(id integer primary key, name text, value real);
@@ -97,15 +108,32 @@ pragma integrity_check;
 should("sed and its in-place file", ["/bin/sed", "-i", "-e", "s/o/0/g", "file"], {
   prepare: (dir) => writeFileSync(join(dir, "file"), "one\ntwo\nfoo\n"),
 });
-should("tar and its archive", ["/bin/tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "-cf", "passwd.tar", "/etc/passwd", "/etc/services"]);
+should("tar and its archive", [
+  "/bin/tar",
+  "--sort=name",
+  "--mtime=@0",
+  "--owner=0",
+  "--group=0",
+  "-cf",
+  "passwd.tar",
+  "/etc/passwd",
+  "/etc/services",
+]);
 should("gzip", ["/bin/gzip", "-9", "-k", "-n", "file"], { prepare: (dir) => writeFileSync(join(dir, "file"), "margay ".repeat(200_000)) });
 should("xz -T2", ["/usr/bin/xz", "-T2", "--block-size=1MiB", "-1", "-k", "file"], {
   prepare: (dir) => writeFileSync(join(dir, "file"), Buffer.concat([noise(1 << 21), Buffer.alloc(1 << 22, "compressible ")])),
 });
 should("busybox", ["/usr/bin/busybox", "sha256sum", "/usr/bin/busybox"]);
-should("busybox sort", ["/usr/bin/busybox", "sort", "-n"], { input: Array.from({ length: 5000 }, (_, i) => `${(i * 7919) % 5003}\n`).join("") });
-should("busybox vi -h", ["/usr/bin/busybox", "awk", "BEGIN { print substr(\"busybox\", 5) }"]);
-should("python3", ["/usr/bin/python3", "-c", `
+should("busybox sort", ["/usr/bin/busybox", "sort", "-n"], {
+  input: Array.from({ length: 5000 }, (_, i) => `${(i * 7919) % 5003}\n`).join(""),
+});
+should("busybox vi -h", ["/usr/bin/busybox", "awk", 'BEGIN { print substr("busybox", 5) }']);
+should(
+  "python3",
+  [
+    "/usr/bin/python3",
+    "-c",
+    `
 import sys, os, json, hashlib, threading, zlib, re, time, decimal, subprocess
 results = []
 def work(n):
@@ -121,8 +149,17 @@ before = time.monotonic(); time.sleep(0.02); print(time.monotonic() - before >= 
 try: 1 // 0
 except ZeroDivisionError as e: print(e)
 sys.exit(4)
-`, "x y"], { code: 4 });
-should("python3 with numpy", ["/usr/bin/python3", "-c", `
+`,
+    "x y",
+  ],
+  { code: 4 },
+);
+should(
+  "python3 with numpy",
+  [
+    "/usr/bin/python3",
+    "-c",
+    `
 import numpy as np, threading
 a = np.arange(500 * 500, dtype=np.float64).reshape(500, 500) % 17
 b = (a.T * 3) % 11
@@ -137,11 +174,16 @@ m = np.memmap("map.bin", dtype=np.int32, mode="w+", shape=(1000, 100))
 m[:] = np.arange(100000).reshape(1000, 100)
 m.flush()
 print(int(np.fromfile("map.bin", dtype=np.int32).sum()), np.fft.fft(np.ones(8))[0].real)
-`], { env: { ...environment, OPENBLAS_NUM_THREADS: "2" } });
+`,
+  ],
+  { env: { ...environment, OPENBLAS_NUM_THREADS: "2" } },
+);
 should("openssl digests", ["/usr/bin/openssl", "dgst", "-sha512", "-hex"], { input: noise(1 << 22) });
 /** Rates differ from run to run; everything else must not. */
 const withoutRates = (text) => text.replace(/\d+(\.\d+)?k?/g, "N").replace(/ +/g, " ");
-should("openssl speed", ["/usr/bin/openssl", "speed", "-seconds", "1", ...(full ? [] : ["-bytes", "1024"]), "sha256"], { normalise: withoutRates });
+should("openssl speed", ["/usr/bin/openssl", "speed", "-seconds", "1", ...(full ? [] : ["-bytes", "1024"]), "sha256"], {
+  normalise: withoutRates,
+});
 
 // The large ones: one native run, then the guest at full size.
 for (const [pages, megabytes] of [
@@ -160,6 +202,11 @@ for (const [pages, lines] of [
 ]) {
   test(`should sort ${lines} lines with two threads and ${pages} as natively`, async () => {
     const file = linesFile(lines);
-    await compare(["/usr/bin/sort", "--parallel=2", "-S", "1G", file], { pages, timeout: 180, keep: "hash", env: { ...environment, LC_ALL: "C" } });
+    await compare(["/usr/bin/sort", "--parallel=2", "-S", "1G", file], {
+      pages,
+      timeout: 180,
+      keep: "hash",
+      env: { ...environment, LC_ALL: "C" },
+    });
   });
 }

@@ -110,7 +110,9 @@ refused("65535 program headers", 126, /./, (at) => [
     image.writeUInt16LE(65535, 56);
   }),
 ]);
-refused("no segment to load", 126, /./, (at) => [changed(at("noload"), (image) => loads(image, (header) => image.writeUInt32LE(0, header)))]);
+refused("no segment to load", 126, /./, (at) => [
+  changed(at("noload"), (image) => loads(image, (header) => image.writeUInt32LE(0, header))),
+]);
 refused("a segment of 2^62 bytes", 126, /./, (at) => [
   changed(at("memsz"), (image) => loads(image, (header) => image.writeBigUInt64LE(1n << 62n, header + 40))),
 ]);
@@ -118,13 +120,19 @@ refused("a segment with more in the file than in memory", 126, /./, (at) => [
   changed(at("filesz"), (image) => loads(image, (header) => image.writeBigUInt64LE(1n, header + 40))),
 ]);
 refused("a segment at an address of the kernel", 126, /./, (at) => [
-  changed(at("vaddr"), (image) => loads(image, (header) => image.writeBigUInt64LE(0xffffffff80000000n + (image.readBigUInt64LE(header + 16) & 0xfffn), header + 16))),
+  changed(at("vaddr"), (image) =>
+    loads(image, (header) => image.writeBigUInt64LE(0xffffffff80000000n + (image.readBigUInt64LE(header + 16) & 0xfffn), header + 16)),
+  ),
 ]);
 refused("a segment at an address of margay's", 126, /./, (at) => [
-  changed(at("lwk"), (image) => loads(image, (header) => image.writeBigUInt64LE(0x7ff000000000n + (image.readBigUInt64LE(header + 16) & 0xfffn), header + 16))),
+  changed(at("lwk"), (image) =>
+    loads(image, (header) => image.writeBigUInt64LE(0x7ff000000000n + (image.readBigUInt64LE(header + 16) & 0xfffn), header + 16)),
+  ),
 ]);
 refused("overlapping segments", 126, /./, (at) => [
-  changed(at("overlap"), (image) => loads(image, (header) => image.writeBigUInt64LE(0x400000n + (image.readBigUInt64LE(header + 8) & 0xfffn), header + 16))),
+  changed(at("overlap"), (image) =>
+    loads(image, (header) => image.writeBigUInt64LE(0x400000n + (image.readBigUInt64LE(header + 8) & 0xfffn), header + 16)),
+  ),
 ]);
 
 // Interpreters
@@ -139,7 +147,9 @@ const interpreter = (image, path) => {
   }
   return image;
 };
-refused("a missing interpreter", 127, /ld-absent/, (at) => [executable(at("program"), interpreter(readFileSync(binary("args", "dynamic")), "/lib/ld-absent.so"))]);
+refused("a missing interpreter", 127, /ld-absent/, (at) => [
+  executable(at("program"), interpreter(readFileSync(binary("args", "dynamic")), "/lib/ld-absent.so")),
+]);
 refused("an interpreter that is no ELF file", 126, /./, (at) => [
   executable(at("program"), interpreter(readFileSync(binary("args", "dynamic")), "/etc/services")),
 ]);
@@ -167,7 +177,9 @@ refused("a statistics file that cannot be written", 125, /absent/, () => ["--sta
 refused("an environment variable without a name", 125, /./, () => ["--env", "=x", "/bin/true"]);
 
 const poolIsEmpty = /^HugePages_Free: +0$/m.test(readFileSync("/proc/meminfo", "utf8"));
-test("should say so and exit 125 for huge pages from pools that have none", { skip: poolIsEmpty ? false : "the pools of this machine have room" }, async () => {
+test("should say so and exit 125 for huge pages from pools that have none", {
+  skip: poolIsEmpty ? false : "the pools of this machine have room",
+}, async () => {
   assertRefused(await leavingNothing((env) => margayRun(["--hugetlb", "/bin/true"], { env })), 125, /huge/i);
 });
 
@@ -177,7 +189,10 @@ test("should run a script with its interpreter and one argument", async () => {
     const script = executable(join(dir, "script"), `#!${binary("args", "static")} one argument\n`);
     const result = await margayRun([script, "second"], { cwd: dir, env: {} });
     assert.equal(result.code, 4, result.stderr.toString());
-    assert.equal(result.stdout.toString().split("\n").slice(0, 4).join("|"), `argv[0]=<${binary("args", "static")}>|argv[1]=<one argument>|argv[2]=<${script}>|argv[3]=<second>`);
+    assert.equal(
+      result.stdout.toString().split("\n").slice(0, 4).join("|"),
+      `argv[0]=<${binary("args", "static")}>|argv[1]=<one argument>|argv[2]=<${script}>|argv[3]=<second>`,
+    );
   });
 });
 test("should find a program by the path", async () => {

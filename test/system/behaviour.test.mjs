@@ -67,7 +67,10 @@ for (const [signal, code] of [
 test("should end at once on SIGINT while all threads compute", async () => {
   const result = await leavingNothing(async (env) => {
     const since = performance.now();
-    const r = await margayRun([binary("exits", "static"), "exit-while-threads-block", "7"], { env, started: (child) => setTimeout(() => child.kill("SIGINT"), 100) });
+    const r = await margayRun([binary("exits", "static"), "exit-while-threads-block", "7"], {
+      env,
+      started: (child) => setTimeout(() => child.kill("SIGINT"), 100),
+    });
     assert.ok(performance.now() - since < 15_000);
     return r;
   });
@@ -101,7 +104,9 @@ test("should let the guest append to the file that is its standard output", asyn
   await inFreshDirectory(async (dir) => {
     const out = join(dir, "out");
     writeFileSync(out, "before\n");
-    const result = await run(["/bin/sh", "-c", '"$@" >>out; echo after >>out', "sh", ...margay, "run", "/bin/echo", "between"], { cwd: dir });
+    const result = await run(["/bin/sh", "-c", '"$@" >>out; echo after >>out', "sh", ...margay, "run", "/bin/echo", "between"], {
+      cwd: dir,
+    });
     assert.equal(result.code, 0, result.stderr.toString());
     assert.equal(readFileSync(out, "utf8"), "before\nbetween\nafter\n");
   });
@@ -117,7 +122,9 @@ test("should end a guest that takes too long with 124", async () => {
   }
 });
 test("should set, replace and remove environment variables", async () => {
-  const result = await margayRun(["--env", "NEW=a=b c", "--env", "OLD=new", "--env", "GONE", "/usr/bin/env"], { env: { PATH: "/bin", OLD: "old", GONE: "x", KEPT: "k" } });
+  const result = await margayRun(["--env", "NEW=a=b c", "--env", "OLD=new", "--env", "GONE", "/usr/bin/env"], {
+    env: { PATH: "/bin", OLD: "old", GONE: "x", KEPT: "k" },
+  });
   assert.equal(result.code, 0, result.stderr.toString());
   assert.deepEqual(result.stdout.toString().split("\n").filter(Boolean).sort(), ["KEPT=k", "NEW=a=b c", "OLD=new", "PATH=/bin"]);
 });
@@ -173,7 +180,8 @@ test("should trace system calls", async () => {
   });
 });
 test("should load at the same addresses with --no-aslr and at others without", async () => {
-  const maps = async (...options) => (await margayRun([...options, "/bin/cat", "/proc/self/maps"])).stdout.toString().replace(/ +\d+ /g, " ");
+  const maps = async (...options) =>
+    (await margayRun([...options, "/bin/cat", "/proc/self/maps"])).stdout.toString().replace(/ +\d+ /g, " ");
   assert.equal(await maps("--no-aslr"), await maps("--no-aslr"));
   assert.notEqual(await maps(), await maps());
 });
@@ -195,15 +203,29 @@ test("should report a fault with address, place and the nearest mappings", async
   assert.match(result.stderr.toString(), /^margay: SIGSEGV in thread \d+: .*0x8\b.*main/m);
 });
 test("should run many guests at once", async () => {
-  const results = await leavingNothing((env) => Promise.all(Array.from({ length: 6 }, () => margayRun([binary("crew", "dynamic")], { env }))));
+  const results = await leavingNothing((env) =>
+    Promise.all(Array.from({ length: 6 }, () => margayRun([binary("crew", "dynamic")], { env }))),
+  );
   for (const result of results) assert.equal(`${result.code} ${result.stdout}`, "0 sum 1468\n", result.stderr.toString());
 });
 test("should leave no file of a guest that is killed", async () => {
   await inFreshDirectory(async (dir) => {
     const result = await leavingNothing((env) =>
-      margayRun(["--stats=s.json", interrupt, "default"], { env, cwd: dir, started: (child) => said(child, "ready").then(() => child.kill("SIGKILL"), () => {}) }),
+      margayRun(["--stats=s.json", interrupt, "default"], {
+        env,
+        cwd: dir,
+        started: (child) =>
+          said(child, "ready").then(
+            () => child.kill("SIGKILL"),
+            () => {},
+          ),
+      }),
     );
     assert.equal(result.code, 137);
-    assert.ok(!existsSync(join(dir, "s.json")) || readFileSync(join(dir, "s.json"), "utf8").length === 0 || JSON.parse(readFileSync(join(dir, "s.json"), "utf8")));
+    assert.ok(
+      !existsSync(join(dir, "s.json")) ||
+        readFileSync(join(dir, "s.json"), "utf8").length === 0 ||
+        JSON.parse(readFileSync(join(dir, "s.json"), "utf8")),
+    );
   });
 });

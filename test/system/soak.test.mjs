@@ -18,7 +18,11 @@ test(`should run a threaded program ${runs} times in a row`, async () => {
       const early = i % 5 === 4;
       const args = [binary("crew", i % 2 ? "static" : "dynamic"), `${1 + (i % 8)}`, ...(early ? ["early"] : [])];
       const result = await margayRun(args, { env, timeout: 30 });
-      assert.equal(`${result.code} ${result.stdout}`, `${early ? 3 : 0} sum 1468\n`, `run ${i} of ${args.join(" ")}${result.timedOut ? " hangs" : ""}: ${result.stderr}`);
+      assert.equal(
+        `${result.code} ${result.stdout}`,
+        `${early ? 3 : 0} sum 1468\n`,
+        `run ${i} of ${args.join(" ")}${result.timedOut ? " hangs" : ""}: ${result.stderr}`,
+      );
     }
   });
 });

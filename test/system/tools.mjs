@@ -68,7 +68,8 @@ export async function leavingNothing(use) {
     const before = { pools: pools(), traces: traces() };
     const result = await use({ ...environment, [name]: value, TMPDIR: temporary });
     // The kernel tears a killed process down after its parent has heard of the end.
-    for (let i = 0; i < 50 && (marked(mark).length > 0 || pools() !== before.pools); i++) await new Promise((done) => setTimeout(done, 100));
+    for (let i = 0; i < 50 && (marked(mark).length > 0 || pools() !== before.pools); i++)
+      await new Promise((done) => setTimeout(done, 100));
     assert.deepEqual(marked(mark), [], "processes are left");
     assert.equal(pools(), before.pools);
     const left = [...readdirSync(temporary), ...traces().filter((file) => !before.traces.includes(file))];

@@ -24,7 +24,13 @@ async function asNobody(access, args, { program } = {}) {
         ? "touch fake && mount --bind fake /dev/kvm && umount /dev/kvm; mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9"
         : `mount -t tmpfs tmpfs /mnt && mknod -m ${access} /mnt/kvm c 10 232 && chmod ${access} /mnt/kvm && mount --bind /mnt/kvm /dev/kvm`;
     const script = `${node} && exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs "$@"`;
-    return leavingNothing((env) => run(["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", script, "sh", ...margay, "run", ...args], { cwd: dir, env: { ...env, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" }, timeout: 40 }));
+    return leavingNothing((env) =>
+      run(["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", script, "sh", ...margay, "run", ...args], {
+        cwd: dir,
+        env: { ...env, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
+        timeout: 40,
+      }),
+    );
   });
 }
 

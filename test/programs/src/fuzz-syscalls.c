@@ -2,11 +2,13 @@
  * A hostile guest: threads that make random system calls with random, wrong and borderline arguments.
  * argv: SECONDS SEED THREADS [wild]. Ends with 0 after the time (a line says how many calls were made), or by whatever the calls
  * have done to it: a signal of its own is a fair end, a crash or hang of its monitor is not.
- * Gentle runs leave the program's own feet alone (its code, stacks, signal handlers) so that they last; wild ones do not.
+ * Gentle runs leave the program's own feet alone (its code, stacks, signal handlers) so that they last; wild ones do not: they survive
+ * the faults that follow as long as a handler can run, and put their working memory back.
  * Run it with an empty environment in an empty directory: strings that name files elsewhere must not be near.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -83,13 +85,61 @@ static void fill(unsigned long words) {
   }
 }
 
+static _Thread_local sigjmp_buf out;
+static void recover(int number) { siglongjmp(out, number); }
+
+/* A stack and handlers for the faults that wild calls bring upon a thread, and its working memory as it was. */
+static void stand_up(void) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+  static _Thread_local char *space;
+  if (!space) space = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  stack_t stack = {.ss_sp = space, .ss_size = 65536};
+  sigaltstack(&stack, NULL);
+  struct sigaction act = {.sa_handler = recover, .sa_flags = SA_ONSTACK | SA_NODEFER};
+  for (unsigned i = 0; i < sizeof faults / sizeof *faults; i++) sigaction(faults[i], &act, NULL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  mmap(scratch, SCRATCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+/* Most wild calls on memory aim at the working memory: those that hit everything end the program soon. */
+static int aimed(long number, long *a, long *b) {
+  switch (number) {
+    case SYS_rt_sigreturn:
+    case SYS_arch_prctl:
+    case SYS_brk: return rnd() % 400 == 0;
+    case SYS_munmap:
+    case SYS_mprotect:
+    case SYS_mremap:
+    case SYS_madvise:
+    case SYS_remap_file_pages:
+    case SYS_pkey_mprotect:
+    case SYS_close_range:
+    case SYS_shmat:
+      if (rnd() % 100) {
+        *a = (long)(scratch + (rnd() % SCRATCH & ~0xfffUL));
+        *b = (long)(rnd() % (unsigned long)((long)(scratch + SCRATCH) - *a)) + 1;
+      }
+      return number != SYS_close_range;
+    default: return 1;
+  }
+}
+
 static void *fuzz(void *argument_) {
-  state = (uint64_t)argument_ * 0x9e3779b97f4a7c15UL + 1;
+  uint64_t first = (uint64_t)argument_ * 0x9e3779b97f4a7c15UL + 1;
+  state = first;
+  if (wild) {
+    volatile uint64_t falls = 0;
+    if (sigsetjmp(out, 0)) state = first ^ (++falls * 0xbf58476d1ce4e5b9UL) ^ made;
+    stand_up();
+  }
   while (!stop) {
     long number = rnd() % 200 ? (long)(rnd() % 460) : (long)rnd(); /* sometimes a number that is none */
     if (number >= 0 && number < 512 ? !usable[number] : (uint32_t)number < 512) continue;
     long a = argument(), b = argument(), c = argument(), d = argument(), e = argument(), f = argument();
-    if (number == SYS_mmap && !wild) d &= ~0x10L; /* MAP_FIXED */
+    if (wild && !aimed(number, &a, &b)) continue;
+    if (number == SYS_mmap && (!wild || rnd() % 100)) d &= ~0x10L; /* MAP_FIXED */
     if (number == SYS_mmap && (unsigned long)b > 64UL << 20) b &= 0x3ffffff;
     if ((number == SYS_dup2 || number == SYS_dup3) && (unsigned)b < 3) continue;
     if (number == SYS_close && (unsigned)a < 3) continue;
