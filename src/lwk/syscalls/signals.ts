@@ -46,7 +46,7 @@ function sigaction(c: Call): number {
   if (next) {
     const action = { handler: kernel.mem.u64(next), flags: kernel.mem.u32(next + 8), restorer: kernel.mem.u64(next + 16), mask: kernel.mem.big(next + 24) & ~UNBLOCKABLE };
     kernel.signals.setAction(signal, action);
-    if (!NEVER_ON_HOST.has(signal)) {
+    if (!NEVER_ON_HOST.has(signal) && signal !== kernel.state.i32[H.timeoutSignal]) {
       const byDefault = defaultAction(signal);
       // Job control's own stops and ignored signals keep the host's default until the program wants to know of them.
       if (action.handler > 1) setHostAction(kernel.gate, kernel.scratch, signal, "catch");
