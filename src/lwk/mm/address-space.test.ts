@@ -286,18 +286,36 @@ describe("mremap", () => {
     expect(t.space.mappings.count).toBe(1);
   });
 
-  it("should hand whole windows over with their block, congruent modulo 2 MiB", () => {
-    map(AT, 4 * WINDOW, RW, FIXED);
-    map(AT + 4 * WINDOW, PAGE, 1, FIXED);
-    for (let i = 0; i < 4; i++) t.window.setU32(AT + i * WINDOW + 4, i + 1);
+  it.each([
+    ["copy small moves of whole windows", 4, false],
+    ["hand the blocks over in moves of 64 MiB and more", 33, true],
+  ])("should %s, congruent modulo 2 MiB", (_what, windows, handed) => {
+    map(AT, windows * WINDOW, RW, FIXED);
+    map(AT + windows * WINDOW, PAGE, 1, FIXED);
+    for (let i = 0; i < windows; i++) t.window.setU32(AT + i * WINDOW + 4, i + 1);
     const gpa = t.window.locate(AT + WINDOW, false);
-    const moved = mremap(t.space, AT, 4 * WINDOW, 6 * WINDOW, M.MREMAP_MAYMOVE, 0);
+    const moved = mremap(t.space, AT, windows * WINDOW, (windows + 2) * WINDOW, M.MREMAP_MAYMOVE, 0);
     expect(moved % WINDOW).toBe(0);
     expect(isLarge(moved)).toBe(true);
-    expect(t.window.locate(moved + WINDOW, false)).toBe(gpa);
-    expect([0, 1, 2, 3, 4].map((i) => t.window.u32(moved + i * WINDOW + 4))).toEqual([1, 2, 3, 4, 0]);
-    expect(t.blocksUsed).toBe(7);
+    expect(t.window.locate(moved + WINDOW, false) === gpa).toBe(handed);
+    expect([0, 1, 2, windows - 1, windows].map((i) => t.window.u32(moved + i * WINDOW + 4))).toEqual([1, 2, 3, windows, 0]);
+    // More than half of what is left comes at the first touch: one of the two new windows.
+    expect(t.blocksUsed).toBe(windows + (handed ? 2 : 3));
     expect(t.space.mappings.at(AT)).toBeNull();
+  });
+
+  it("should give a window its own block again, and blocks of empty windows to others only when there are no more", () => {
+    map(AT, WINDOW, RW, FIXED);
+    const first = t.window.locate(AT, false);
+    t.space.munmap(AT, WINDOW);
+    map(AT + 8 * WINDOW, WINDOW, RW, FIXED);
+    expect(t.window.locate(AT + 8 * WINDOW, false)).not.toBe(first);
+    map(AT, WINDOW, RW, FIXED);
+    expect(t.window.locate(AT, false)).toBe(first);
+    t.space.munmap(AT, WINDOW);
+    map(AT + 16 * WINDOW, 63 * WINDOW, RW, FIXED | M.MAP_POPULATE);
+    expect(t.blocksUsed).toBe(64);
+    expect(t.window.u32(AT + 78 * WINDOW)).toBe(0);
   });
 
   it("should leave the source mapped and empty with MREMAP_DONTUNMAP", () => {

@@ -57,7 +57,7 @@ export class AddressSpace {
   private readonly scratch: Scratch;
   /** Virtual NUMA node that this thread's new memory comes from. */
   node = 0;
-  /** Blocks whose windows are empty now: given back after all entries are cleared. */
+  /** Blocks whose windows are empty now: emptied after all entries are cleared. */
   private freed: [number, number][] = [];
 
   constructor(state: State, memory: GuestMemory, tables: PageTables, sys: Sys, scratch: Scratch) {
@@ -227,31 +227,38 @@ export class AddressSpace {
     }
     const end = m.kind === KIND.COPY ? Math.min(to, m.validEnd) : to;
     let run: [number, number] = [0, 0];
+    const fresh: [number, number][] = [];
+    let freshBlocks = 0;
     for (let va = from; va < end; ) {
       const next = Math.min(down(va, WINDOW) + WINDOW, end);
       const entry = this.tables.directoryEntry(va, true);
       let block = this.memory.tables[entry + COMPANION_WORDS + 1]! - 1;
+      const empty = block < 0 || this.blocks.isBound(block);
       if (block < 0) {
         if (run[1] === 0) {
-          const taken = this.blocks.take(Math.ceil((end - down(va, WINDOW)) / WINDOW), this.node);
+          const taken = this.takeBlocks(Math.ceil((end - down(va, WINDOW)) / WINDOW));
           if (!taken) return -ENOMEM;
           run = taken;
-          if (m.kind === KIND.ANON && m.prot && run[1] * M.BLOCK_SIZE >= EAGER_BYTES && !(m.flags & (VF.LAZY | VF.STACK))) {
-            if (this.blocks.populate(this.blocks.hostAddress(run[0]), run[1] * M.BLOCK_SIZE) < 0) {
-              this.blocks.release(run[0], run[1]);
-              return -ENOMEM;
-            }
-          }
         }
         block = run[0];
         run = [run[0] + 1, run[1] - 1];
         this.memory.tables[entry + COMPANION_WORDS + 1] = block + 1;
+      } else if (!this.blocks.claim(block)) {
+        if (run[1]) this.blocks.untake(run[0], run[1]);
+        return -ENOMEM;
+      }
+      if (empty) {
+        freshBlocks++;
+        const last = fresh[fresh.length - 1];
+        if (last && last[0] + last[1] === block) last[1]++;
+        else fresh.push([block, 1]);
       }
       const gpa = this.blocks.gpa(block) + (va % WINDOW);
       if (m.kind === KIND.COPY) {
         const error = this.readInto(m, va, next, gpa);
         if (error < 0) {
-          if (run[1]) this.blocks.release(run[0], run[1]);
+          if (run[1]) this.blocks.untake(run[0], run[1]);
+          if (empty) this.blocks.empty(block, 1);
           return error;
         }
       }
@@ -267,8 +274,40 @@ export class AddressSpace {
       }
       va = next;
     }
-    if (run[1]) this.blocks.release(run[0], run[1]); // windows on the way that had a block of their own
+    if (run[1]) this.blocks.untake(run[0], run[1]); // windows on the way that had a block of their own
+    if (m.kind === KIND.ANON && m.prot && freshBlocks * M.BLOCK_SIZE >= EAGER_BYTES && !(m.flags & (VF.LAZY | VF.STACK))) {
+      for (const [first, count] of fresh) if (this.blocks.populate(this.blocks.hostAddress(first), count * M.BLOCK_SIZE) < 0) return -ENOMEM;
+    }
     return 0;
+  }
+
+  /** Blocks for windows that have none; empty ones of other windows when there are no others. */
+  private takeBlocks(wanted: number): [number, number] | null {
+    const taken = this.blocks.take(wanted, this.node);
+    if (taken || this.blocks.available <= 0 || !this.blocks.anyBound) return taken;
+    this.unbind();
+    return this.blocks.take(wanted, this.node);
+  }
+
+  /** Takes all empty blocks from the windows that they are bound to. KVM drops its tables first, so that no old place leads to them any more. */
+  unbind(): void {
+    this.blocks.dropShadow();
+    const words = this.memory.tables;
+    const next = (word: number): number => (words[word]! & PTE_PRESENT ? words[word]! >>> 12 : 0);
+    const root = this.state.i32[H.rootTable]!;
+    for (let top = 0; top < 255; top++) {
+      const pdpt = next(root * 1024 + top * 2);
+      for (let i = 0; pdpt && i < 512; i++) {
+        const directory = next(pdpt * 1024 + i * 2);
+        for (let j = 0; directory && j < 512; j++) {
+          const owner = directory * 1024 + j * 2 + COMPANION_WORDS + 1;
+          const block = words[owner]! - 1;
+          if (block < 0 || !this.blocks.isBound(block)) continue;
+          words[owner] = 0;
+          this.blocks.unbind(block);
+        }
+      }
+    }
   }
 
   /** Reads the file's bytes for [from, to) of a copied mapping to guest-physical `gpa`, where memory is zero. */
@@ -304,12 +343,10 @@ export class AddressSpace {
 
   private clearWindow(m: Mapping, entry: number, from: number, to: number): void {
     const words = this.memory.tables;
-    const owner = entry + COMPANION_WORDS + 1;
-    const block = words[owner]! - 1;
+    const block = words[entry + COMPANION_WORDS + 1]! - 1;
     if (words[entry]! & PTE_LARGE) {
       if (to - from === WINDOW) {
         this.tables.clear(entry);
-        words[owner] = 0;
         this.freeBlock(block);
         return;
       }
@@ -329,7 +366,6 @@ export class AddressSpace {
         return;
       }
     }
-    words[owner] = 0;
     this.freeBlock(block);
   }
 
@@ -340,7 +376,7 @@ export class AddressSpace {
   }
 
   private flushFreed(): void {
-    for (const [first, count] of this.freed) this.blocks.release(first, count);
+    for (const [first, count] of this.freed) this.blocks.empty(first, count);
     this.freed = [];
   }
 

@@ -12,9 +12,21 @@ import { BLOCK_GPA } from "../../vmm/guest-memory.ts";
 import { H, OFFSET, S, SLOT, type State } from "../state.ts";
 
 const RW = PROT_READ | PROT_WRITE;
+/**
+ * States of a block. BOUND: empty, but still of the window that had it last. On PVM, and wherever KVM shadows page tables, a 2M entry over small host
+ * pages leaves a table behind that stays linked from the window's old place even when its leaves are gone: a block that went to another window at once would
+ * be written through the old place. So a block goes to another window only after `AddressSpace.unbind` has made KVM drop all its tables.
+ */
+const FREE = 0;
+const HELD = 1;
+const BOUND = 2;
+
 /** Blocks in the first slot (64 MiB); each next one doubles, up to 1 GiB, and is never smaller than what is asked for. */
 const FIRST_SLOT = 32;
 const LARGEST_SLOT = 512;
+/** A slot that comes and goes for `dropShadow`, at the last page below the block pool. */
+const SPARE_SLOT = 32000;
+const SPARE_GPA = BLOCK_GPA - 4096;
 
 export class Blocks {
   private readonly state: State;
@@ -54,9 +66,32 @@ export class Blocks {
     if (!run && this.grow(limit, node)) run = this.search(limit, node);
     run ??= this.search(limit, -1);
     if (!run) return null;
-    this.used.fill(1, run[0], run[0] + run[1]);
+    this.used.fill(HELD, run[0], run[0] + run[1]);
     this.state.i32[H.blocksUsed]! += run[1];
     return run;
+  }
+
+  /** Takes `block` for the window that it is bound to. Does nothing when it is held. False when the virtual node's memory is used up. */
+  claim(block: number): boolean {
+    if (this.used[block] !== BOUND) return true;
+    if (this.available <= 0) return false;
+    this.used[block] = HELD;
+    this.state.i32[H.blocksUsed]!++;
+    return true;
+  }
+
+  isBound(block: number): boolean {
+    return this.used[block] === BOUND;
+  }
+
+  /** True when unbinding would give blocks back. */
+  get anyBound(): boolean {
+    return this.used.subarray(0, this.state.i32[H.blocksMapped]!).includes(BOUND);
+  }
+
+  /** Makes a bound block free: its window no longer names it and KVM has dropped its tables. */
+  unbind(block: number): void {
+    this.used[block] = FREE;
   }
 
   /** First free run of `wanted` blocks on `node` (-1: anywhere), else the longest one. */
@@ -70,10 +105,10 @@ export class Blocks {
       const first = state.i32[slot + S.firstBlock]!;
       const end = first + state.i32[slot + S.blocks]!;
       for (let b = first; b < end; ) {
-        const start = used.indexOf(0, b);
+        const start = used.indexOf(FREE, b);
         if (start < 0 || start >= end) break;
         let stop = start;
-        while (stop < end && stop - start < wanted && used[stop] === 0) stop++;
+        while (stop < end && stop - start < wanted && used[stop] === FREE) stop++;
         if (stop - start >= wanted) return [start, wanted];
         if (!best || stop - start > best[1]) best = [start, stop - start];
         b = stop;
@@ -143,11 +178,24 @@ export class Blocks {
     }
   }
 
-  /** Gives blocks back: contents go to the host, KVM forgets their translations. The entries that held them are already cleared. */
-  release(first: number, count: number): void {
+  /** Empties blocks that stay bound to their windows: contents go to the host, KVM forgets their translations. The entries that held them are already cleared. */
+  empty(first: number, count: number): void {
     this.sys(NR.madvise, this.hostAddress(first), count * BLOCK_SIZE, MADV_DONTNEED);
-    this.used.fill(0, first, first + count);
+    this.used.fill(BOUND, first, first + count);
     this.state.i32[H.blocksUsed]! -= count;
+  }
+
+  /** Gives back blocks that were taken and never named by a window. */
+  untake(first: number, count: number): void {
+    this.used.fill(FREE, first, first + count);
+    this.state.i32[H.blocksUsed]! -= count;
+  }
+
+  /** Makes KVM drop every shadow page table: it does so when any memory slot goes. About a millisecond, and each vCPU faults its pages in again. */
+  dropShadow(): void {
+    const vm = this.state.i32[H.vmFd]!;
+    setMemoryRegion(this.sys, this.scratch, vm, SPARE_SLOT, SPARE_GPA, 4096, this.state.getU64(H.tableBase));
+    setMemoryRegion(this.sys, this.scratch, vm, SPARE_SLOT, SPARE_GPA, 0, this.state.getU64(H.tableBase));
   }
 
   /** Makes KVM forget its translations of a range of blocks; contents stay. Adding a right and taking it back never makes an access fail meanwhile. */

@@ -10,14 +10,25 @@ import { KIND, type Mapping, VF } from "./mappings.ts";
 const PAGE = M.PAGE_SIZE;
 
 /** Grows, shrinks or moves a mapping. Whole 2 MiB windows change place with their block; only the edges are copied. Returns the address or -errno. */
-export function mremap(space: AddressSpace, address: number, oldLength: number, newLength: number, flags: number, newAddress: number): number {
+export function mremap(
+  space: AddressSpace,
+  address: number,
+  oldLength: number,
+  newLength: number,
+  flags: number,
+  newAddress: number,
+): number {
   if (address % PAGE !== 0 || flags & ~7) return -EINVAL;
   if (flags & M.MREMAP_FIXED && !(flags & M.MREMAP_MAYMOVE)) return -EINVAL;
   if (flags & M.MREMAP_DONTUNMAP && (!(flags & M.MREMAP_MAYMOVE) || oldLength !== newLength)) return -EINVAL;
   if (newLength === 0 || newLength > USER_END || oldLength > USER_END) return -EINVAL;
   const oldSize = Math.ceil(oldLength / PAGE) * PAGE;
   const newSize = Math.ceil(newLength / PAGE) * PAGE;
-  if (flags & M.MREMAP_FIXED && (newAddress % PAGE !== 0 || newAddress + newSize > USER_END || (newAddress < address + oldSize && address < newAddress + newSize))) return -EINVAL;
+  if (
+    flags & M.MREMAP_FIXED &&
+    (newAddress % PAGE !== 0 || newAddress + newSize > USER_END || (newAddress < address + oldSize && address < newAddress + newSize))
+  )
+    return -EINVAL;
   return space.locked(() => {
     // A move that is not by whole windows splits them: a table each.
     space.memory.seeTables(space.state.i32[H.nextTablePage]!, 512 + Math.ceil(oldSize / WINDOW) * 2);
@@ -31,7 +42,14 @@ export function mremap(space: AddressSpace, address: number, oldLength: number, 
       if (newSize < oldSize) space.removeLocked(address + newSize, address + oldSize);
       return address;
     }
-    if (!moveAsked && address + oldSize === m.end && address + newSize <= USER_END && m.kind !== KIND.ARENA && space.mappings.free(m.end, address + newSize)) return extend(space, m, address + newSize, address);
+    if (
+      !moveAsked &&
+      address + oldSize === m.end &&
+      address + newSize <= USER_END &&
+      m.kind !== KIND.ARENA &&
+      space.mappings.free(m.end, address + newSize)
+    )
+      return extend(space, m, address + newSize, address);
     if (!(flags & M.MREMAP_MAYMOVE)) return -ENOMEM;
     return move(space, address, oldSize, newSize, flags & M.MREMAP_FIXED ? newAddress : -1, (flags & M.MREMAP_DONTUNMAP) !== 0);
   });
@@ -82,7 +100,12 @@ function move(space: AddressSpace, address: number, oldSize: number, newSize: nu
 
   if (source.kind === KIND.ARENA) return moveArena(space, source, target, oldSize, newSize, keep);
 
-  const result: Mapping = { ...source, start: target, end: target + kept, validEnd: source.kind === KIND.COPY ? source.validEnd + shift : 0 };
+  const result: Mapping = {
+    ...source,
+    start: target,
+    end: target + kept,
+    validEnd: source.kind === KIND.COPY ? source.validEnd + shift : 0,
+  };
   const error = moveContents(space, source, result, shift);
   if (error < 0) {
     // Windows that have changed place already go back.
@@ -109,44 +132,77 @@ function move(space: AddressSpace, address: number, oldSize: number, newSize: nu
   return target;
 }
 
-/** Hands whole windows over with their block and copies the rest page by page. */
+/** Whole windows of moves from this size on change place with their block; smaller ones are copied, which takes less than making KVM drop its tables. */
+const HAND_OVER_BYTES = 64 * 1024 * 1024;
+
+/** Gives the block of directory entry `entry`'s window to the window at `to`. */
+function giveWindow(space: AddressSpace, to: number, entry: number): void {
+  const words = space.memory.tables;
+  const target = space.tables.directoryEntry(to, true);
+  const block = words[entry + COMPANION_WORDS + 1]!;
+  const spare = words[target + COMPANION_WORDS + 1]!;
+  const low = words[entry]!;
+  const high = words[entry + 1]!;
+  space.tables.clear(entry);
+  // The block that the target's window had, if any, is empty: the windows exchange them.
+  words[entry + COMPANION_WORDS + 1] = spare;
+  words[target + COMPANION_WORDS + 1] = block;
+  words[target + 1] = high;
+  words[target] = low;
+  space.changed();
+  space.blocks.invalidate(block - 1, 1);
+}
+
+/** Copies the window at `from` into a fresh one at `to`. */
+function copyWindow(space: AddressSpace, target: Mapping, from: number, to: number): number {
+  const error = space.fillFor(target, to, to + WINDOW);
+  if (error < 0) return error;
+  const source = space.heldPage(from);
+  const destination = space.heldPage(to);
+  space.memory.chunk(destination).set(space.memory.chunk(source), 0);
+  return 0;
+}
+
+/** Moves contents: whole windows by their block or copied at once, the rest page by page. */
 function moveContents(space: AddressSpace, source: Mapping, target: Mapping, shift: number): number {
   const words = space.memory.tables;
   const limit = source.kind === KIND.COPY ? Math.min(source.end, source.validEnd) : source.end;
-  for (let va = source.start; va < limit; ) {
-    const entry = space.tables.directoryEntry(va, false);
-    const next = Math.min(limit, Math.floor(va / WINDOW) * WINDOW + WINDOW);
-    if (entry < 0 || !words[entry]) {
+  const handOver = limit - source.start >= HAND_OVER_BYTES;
+  let handed = false;
+  const result = moveWindows();
+  // A block that has changed its window: KVM must drop its tables, after the edits (blocks.ts).
+  if (handed) space.blocks.dropShadow();
+  return result;
+
+  function moveWindows(): number {
+    for (let va = source.start; va < limit; ) {
+      const entry = space.tables.directoryEntry(va, false);
+      const next = Math.min(limit, Math.floor(va / WINDOW) * WINDOW + WINDOW);
+      if (entry < 0 || !words[entry]) {
+        va = next;
+        continue;
+      }
+      if (words[entry]! & PTE_LARGE && next - va === WINDOW && shift % WINDOW === 0) {
+        if (handOver || copyWindow(space, target, va, va + shift) < 0) {
+          giveWindow(space, va + shift, entry);
+          handed = true;
+        }
+        va = next;
+        continue;
+      }
+      for (let page = va; page < next; page += PAGE) {
+        const from = space.heldPage(page);
+        if (from < 0) continue;
+        const error = space.fillFor(target, page + shift, page + shift + PAGE);
+        if (error < 0) return error;
+        const to = space.heldPage(page + shift);
+        const at = space.memory.chunkOffset(from);
+        space.memory.chunk(to).set(space.memory.chunk(from).subarray(at, at + PAGE), space.memory.chunkOffset(to));
+      }
       va = next;
-      continue;
     }
-    if (words[entry]! & PTE_LARGE && next - va === WINDOW && shift % WINDOW === 0) {
-      const to = space.tables.directoryEntry(va + shift, true);
-      const block = words[entry + COMPANION_WORDS + 1]!;
-      words[to + COMPANION_WORDS + 1] = block;
-      words[entry + COMPANION_WORDS + 1] = 0;
-      const low = words[entry]!;
-      const high = words[entry + 1]!;
-      space.tables.clear(entry);
-      words[to + 1] = high;
-      words[to] = low;
-      space.changed();
-      space.blocks.invalidate(block - 1, 1);
-      va = next;
-      continue;
-    }
-    for (let page = va; page < next; page += PAGE) {
-      const from = space.heldPage(page);
-      if (from < 0) continue;
-      const error = space.fillFor(target, page + shift, page + shift + PAGE);
-      if (error < 0) return error;
-      const to = space.heldPage(page + shift);
-      const at = space.memory.chunkOffset(from);
-      space.memory.chunk(to).set(space.memory.chunk(from).subarray(at, at + PAGE), space.memory.chunkOffset(to));
-    }
-    va = next;
+    return target.prot && !(target.flags & VF.LAZY) ? space.fillFor(target, target.start, target.end) : 0;
   }
-  return target.prot && !(target.flags & VF.LAZY) ? space.fillFor(target, target.start, target.end) : 0;
 }
 
 /** A file mapping gets a new range of the arena; the host moves its pages (mremap on the host keeps private copies). */
@@ -158,7 +214,14 @@ function moveArena(space: AddressSpace, source: Mapping, target: number, oldSize
   if (gpa < 0) return gpa;
   if (!(source.flags & VF.SHARED)) {
     const kept = Math.min(oldSize, newSize);
-    const moved = space.sys(NR.mremap, space.arena.hostAddress(source.gpa), kept, kept, M.MREMAP_MAYMOVE | M.MREMAP_FIXED, space.arena.hostAddress(gpa));
+    const moved = space.sys(
+      NR.mremap,
+      space.arena.hostAddress(source.gpa),
+      kept,
+      kept,
+      M.MREMAP_MAYMOVE | M.MREMAP_FIXED,
+      space.arena.hostAddress(gpa),
+    );
     if (moved < 0) return moved;
   }
   space.removeLocked(source.start, source.start + oldSize);
