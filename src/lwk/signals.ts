@@ -51,7 +51,16 @@ export class Signals {
     return (OFFSET.actions >> 2) + signal * 8;
   }
 
+  /** The action of `signal`, whole: another thread may be setting it. */
   action(signal: number): Action {
+    const { state } = this;
+    state.lock(H.lockSignals);
+    const action = this.readAction(signal);
+    state.unlock(H.lockSignals);
+    return action;
+  }
+
+  private readAction(signal: number): Action {
     const { state } = this;
     const at = this.actionWord(signal);
     return { handler: state.getU64(at), flags: state.u32[at + 2]!, restorer: state.getU64(at + 4), mask: state.getBig(at + 6) };
@@ -60,16 +69,18 @@ export class Signals {
   setAction(signal: number, action: Action): void {
     const { state } = this;
     const at = this.actionWord(signal);
+    state.lock(H.lockSignals);
     state.setU64(at, action.handler);
     state.u32[at + 2] = action.flags;
     state.setU64(at + 4, action.restorer);
     state.setBig(at + 6, action.mask);
     if (this.ignored(signal)) this.discard(signal);
+    state.unlock(H.lockSignals);
   }
 
   /** True when a signal with today's action would do nothing. */
   ignored(signal: number): boolean {
-    const handler = this.action(signal).handler;
+    const { handler } = this.readAction(signal);
     return handler === 1 || (handler === 0 && (defaultAction(signal) === "ignore" || defaultAction(signal) === "continue"));
   }
 
@@ -77,25 +88,55 @@ export class Signals {
     return this.state.getBig(this.state.thread(slot) + T.signalMask);
   }
 
+  /** Sets a thread's mask. What it blocks from now on and had perhaps been woken for goes to another thread. */
   setMask(slot: number, mask: bigint): void {
-    this.state.setBig(this.state.thread(slot) + T.signalMask, mask & ~UNBLOCKABLE);
+    const word = this.state.thread(slot) + T.signalMask;
+    const before = this.state.getBig(word);
+    const next = mask & ~UNBLOCKABLE;
+    this.publish(word, next);
+    this.retarget(next & ~before);
+  }
+
+  /** Sets the signals that thread `slot` waits for in sigtimedwait; 0: it waits no more. */
+  setWaitMask(slot: number, mask: bigint): void {
+    const word = this.state.thread(slot) + T.waitMask;
+    const before = this.state.getBig(word);
+    this.publish(word, mask);
+    this.retarget(before & ~mask);
+  }
+
+  /**
+   * Writes a mask so that it is seen before this thread looks at the queue. A sender queues first and looks at masks then: one of the two must see the other's
+   * step, or a wake-up is lost. Atomics order what x86 alone would not, a load after a store.
+   */
+  private publish(word: number, mask: bigint): void {
+    this.state.setBig(word, mask);
+    Atomics.store(this.state.i32, word + 1, Number(BigInt.asIntN(32, mask >> 32n)));
+  }
+
+  /** Wakes others for the process's waiting signals among `signals`: who was woken for them will not take them (retarget_shared_pending in kernel/signal.c). */
+  retarget(signals: bigint): void {
+    const { state } = this;
+    if (signals === 0n || !state.i32[H.queueCount]) return;
+    for (let i = 0; i < Q.count; i++) {
+      const at = this.entry(i);
+      if (state.i32[at + Q.used] && state.i32[at + Q.target] === -1 && signals & signalBit(state.i32[at + Q.signal]!)) this.wake(-1, state.i32[at + Q.signal]!);
+    }
   }
 
   private entry(i: number): number {
     return (OFFSET.signalQueue >> 2) + i * Q.size;
   }
 
-  /** Drops waiting instances of a signal. */
+  /** Drops waiting instances of a signal. The signal lock is held. */
   private discard(signal: number): void {
     const { state } = this;
-    state.lock(H.lockSignals);
     for (let i = 0; i < Q.count; i++) {
       const at = this.entry(i);
       if (!state.i32[at + Q.used] || state.i32[at + Q.signal] !== signal) continue;
       state.i32[at + Q.used] = 0;
       Atomics.sub(state.i32, H.queueCount, 1);
     }
-    state.unlock(H.lockSignals);
   }
 
   /**
@@ -106,6 +147,7 @@ export class Signals {
     const { state } = this;
     state.lock(H.lockSignals);
     try {
+      if (target >= 0 && state.i32[state.thread(target) + T.state] === THREAD.EXITED) return 0; // its slot's next thread must not find it
       // As sig_ignored: what is for the process is kept when the main thread blocks it.
       const mask = this.mask(Math.max(0, target));
       if (this.ignored(signal) && !(mask & signalBit(signal)) && !this.awaited(signal)) return 0;
@@ -208,7 +250,7 @@ export class Signals {
     }
   }
 
-  /** Drops what waits for a thread that has ended. */
+  /** Drops what waits for a thread that is marked ended; from then on nothing is queued for it. */
   forget(slot: number): void {
     const { state } = this;
     state.lock(H.lockSignals);

@@ -70,14 +70,16 @@ export class Threads {
       slot = state.i32[H.slotsInUse]!++;
     }
     const record = state.thread(slot);
-    state.i32[record + T.state] = THREAD.STARTING;
-    state.i32[record + T.parked] = 0;
     const tid = state.i32[H.nextTid]!++;
+    // Whoever sees the thread must not see its slot's last one's id and mask.
+    state.i32[record + T.tid] = tid;
+    state.setBig(record + T.signalMask, k.signals.mask(k.slot));
+    Atomics.store(state.i32, record + T.state, THREAD.STARTING);
+    state.i32[record + T.parked] = 0;
     const alive = ++state.i32[H.threadsAlive]!;
     state.i32[H.peakThreads] = Math.max(state.i32[H.peakThreads]!, alive);
     state.unlock(H.lockThreads);
 
-    state.i32[record + T.tid] = tid;
     for (let r = 0; r < 18; r++) state.setBig(record + T.startRegs + r * 2, k.vcpu.big(r));
     state.setU64(record + T.startRegs + R.rax * 2, 0);
     state.setBig(record + T.startRegs + R.rip * 2, k.vcpu.big(R.rcx));
@@ -87,7 +89,6 @@ export class Threads {
     state.setBig(record + T.gsBase, bases.gs);
     state.setU64(record + T.clearChildTid, request.clearChildTid);
     state.setU64(record + T.robustList, 0);
-    state.setBig(record + T.signalMask, k.signals.mask(k.slot));
     state.setU64(record + T.altStackSize, 0);
     state.u32[record + T.altStackFlags] = 2;
     state.i32[record + T.hasSavedMask] = 0;

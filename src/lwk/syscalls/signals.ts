@@ -109,8 +109,8 @@ function sigtimedwait(c: Call): number {
     if (seconds < 0 || nanoseconds < 0 || nanoseconds >= 1e9) return -EINVAL;
     deadline = hostNow(kernel, 1) + BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
   }
-  const { state, record, slot, signals } = kernel;
-  state.setBig(record + T.waitMask, wanted);
+  const { slot, signals } = kernel;
+  signals.setWaitMask(slot, wanted);
   try {
     for (;;) {
       const pending = signals.take(slot, wanted);
@@ -130,7 +130,7 @@ function sigtimedwait(c: Call): number {
       if (result === -EINTR && kernel.interrupted() && !(signals.pendingMask(slot) & wanted)) return -EINTR;
     }
   } finally {
-    state.setBig(record + T.waitMask, 0n);
+    signals.setWaitMask(slot, 0n);
   }
 }
 

@@ -19,6 +19,7 @@ const CLONE_PARENT_SETTID = 0x100000;
 const CLONE_CHILD_CLEARTID = 0x200000;
 const CLONE_CHILD_SETTID = 0x1000000;
 const CLONE_ARGS_SIZE_MIN = 64;
+const ANY_SIGNAL = 2n ** 64n - 1n;
 
 interface CloneArguments {
   flags: number;
@@ -76,16 +77,20 @@ function clone3(c: Call): number {
 function exit(c: Call, end: EndNode): number {
   const { kernel } = c;
   const code = c.int(0) & 0xff;
-  leaveThread(kernel);
-  if (kernel.threads.ended(kernel.slot) === 0) end(code, "");
+  leaveRobustList(kernel);
+  // Marked ended before its signals are dropped and before anybody who joins it is woken: nothing reaches it then, nothing is left for the slot's next thread.
+  const left = kernel.threads.ended(kernel.slot);
+  kernel.signals.forget(kernel.slot);
+  kernel.signals.retarget(ANY_SIGNAL);
+  clearTid(kernel);
+  if (left === 0) end(code, "");
   throw new ThreadEnded();
 }
 
-function leaveThread(k: Kernel): void {
+/** CLONE_CHILD_CLEARTID: zero into the thread's id and a wake for who joins it. */
+function clearTid(k: Kernel): void {
   const { state, record } = k;
-  leaveRobustList(k);
   const clear = state.getU64(record + T.clearChildTid);
-  k.signals.forget(k.slot);
   if (!clear) return;
   state.setU64(record + T.clearChildTid, 0);
   try {
