@@ -9,7 +9,7 @@ import { installVcpuPages, takeTablePages } from "../lwk/boot/install.ts";
 import { STUB_ENTRY } from "../lwk/boot/stub.ts";
 import { Kernel } from "../lwk/kernel.ts";
 import { AddressSpace } from "../lwk/mm/address-space.ts";
-import { H, OFFSET, State, T, THREAD } from "../lwk/state.ts";
+import { H, OFFSET, type State, T, THREAD } from "../lwk/state.ts";
 import { buildTable } from "../lwk/syscalls/table.ts";
 import { ThreadEnded } from "../lwk/thread-ended.ts";
 import { type EndNode, ThreadLoop } from "../lwk/thread-loop.ts";
