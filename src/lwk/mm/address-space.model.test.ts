@@ -214,11 +214,15 @@ describe.each(kinds)("the memory calls with pages %s", (_name, options) => {
 
   it("should do what Linux does, keep what is written, and give every block back", () => {
     fc.assert(
-      fc.property(fc.array(step, { minLength: 3, maxLength: 20 }), (steps) => {
+      fc.property(fc.boolean(), fc.array(step, { minLength: 3, maxLength: 20 }), (full, steps) => {
         t ??= new TestSpace(options);
         const used = t;
         t = null; // not used again when the property fails
         const model = new Model(used);
+        if (full) {
+          model.run({ op: "mmap", at: 0, count: PAGES, prot: 3, flags: 0 });
+          model.run({ op: "write", at: 0, count: PAGES });
+        }
         for (const s of steps) model.run(s);
         used.checkBlocks();
         model.compare();
