@@ -25,13 +25,18 @@ export function fromVitest(file, code) {
   return withExitCode(counts, code);
 }
 
-/** The totals that node:test's TAP reporter writes last ("# pass 12"). Cancelled tests are failures. */
+/**
+ * The totals that node:test's TAP reporter writes last ("# pass 12"); cancelled tests are failures. A report cut short has no totals:
+ * what it lists counts, and one failure for the cut.
+ */
 export function fromTap(file, code) {
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   const total = (name) => Number(new RegExp(`^# ${name} (\\d+)$`, "m").exec(text)?.[1] ?? Number.NaN);
   const counts = { passed: total("pass"), failed: total("fail") + total("cancelled"), skipped: total("skipped") + total("todo") };
-  if (Object.values(counts).some(Number.isNaN)) return { ...nothing, failed: 1 };
-  return withExitCode(counts, code);
+  if (!Object.values(counts).some(Number.isNaN)) return withExitCode(counts, code);
+  const listed = (pattern) => [...text.matchAll(pattern)].length;
+  const skipped = listed(/^ok \d+ .*# (SKIP|TODO)/gm);
+  return { passed: listed(/^ok \d+ /gm) - skipped, failed: listed(/^not ok \d+ /gm) + 1, skipped };
 }
 
 /** The last line "N passed, N failed[, N skipped]" of a suite's output. */
