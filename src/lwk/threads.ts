@@ -16,6 +16,13 @@ export interface ThreadRequest {
   readonly clearChildTid: number;
 }
 
+/** Values of T.parked besides 0, at work: the host thread waits for a guest thread; there is no host thread. */
+const PARKED = 1;
+const NO_HOST_THREAD = 2;
+/** A Worker and its vCPU need 4 descriptors; others are being started at the same time and have not taken theirs yet. */
+const WORKER_DESCRIPTORS = 48;
+const F_DUPFD_CLOEXEC = 1030;
+
 export class Threads {
   private readonly state: State;
   private readonly gate: Gate;
@@ -60,9 +67,10 @@ export class Threads {
   create(k: Kernel, request: ThreadRequest, prepare: (tid: number) => void): number {
     const { state } = this;
     state.lock(H.lockThreads);
-    let slot = this.idleSlot();
+    let slot = this.parkedSlot(PARKED);
     const fresh = slot < 0;
-    if (fresh) {
+    if (fresh) slot = this.parkedSlot(NO_HOST_THREAD);
+    if (slot < 0) {
       if (state.i32[H.slotsInUse]! >= state.threadLimit) {
         state.unlock(H.lockThreads);
         return -EAGAIN;
@@ -101,17 +109,54 @@ export class Threads {
     this.updateYield();
 
     Atomics.store(state.i32, record + T.assignment, 1);
-    if (fresh) this.spawn(slot);
-    else k.sys(NR.futex, state.address + (record + T.assignment) * 4, 1, 1, 0, 0, 0);
+    if (fresh) {
+      if (!this.start(k, slot)) return this.takeBack(slot);
+    } else k.sys(NR.futex, state.address + (record + T.assignment) * 4, 1, 1, 0, 0, 0);
     return tid;
   }
 
-  /** A slot whose host thread waits for work; lowest first, because low slots are pinned one to one. */
-  private idleSlot(): number {
+  /**
+   * Starts the host thread for `slot`. False when the host has none to give (RLIMIT_NPROC, the control group's pids.max) or too few descriptors: a Worker
+   * without descriptors for its event loop dies without a word, and the guest thread would never run.
+   */
+  private start(k: Kernel, slot: number): boolean {
+    const { state } = this;
+    const probe: number[] = [];
+    while (probe.length < WORKER_DESCRIPTORS) {
+      const fd = k.sys(NR.fcntl, state.i32[H.vmFd]!, F_DUPFD_CLOEXEC, 3);
+      if (fd < 0) break;
+      probe.push(fd);
+    }
+    for (const fd of probe) k.sys(NR.close, fd);
+    if (probe.length < WORKER_DESCRIPTORS) return false;
+    try {
+      this.spawn(slot);
+      return true;
+    } catch {
+      return false; // ERR_WORKER_INIT_FAILED: no thread
+    }
+  }
+
+  /** Undoes `create` for a thread that cannot be started; its slot waits for better times. Returns -EAGAIN. */
+  private takeBack(slot: number): number {
+    const { state } = this;
+    const record = state.thread(slot);
+    state.lock(H.lockThreads);
+    state.i32[record + T.state] = THREAD.EXITED;
+    state.i32[record + T.assignment] = 0;
+    state.i32[record + T.parked] = NO_HOST_THREAD;
+    state.i32[H.threadsAlive]!--;
+    state.unlock(H.lockThreads);
+    this.updateYield();
+    return -EAGAIN;
+  }
+
+  /** A slot without work whose host thread is in `phase` (PARKED, NO_HOST_THREAD); lowest first, because low slots are pinned one to one. */
+  private parkedSlot(phase: number): number {
     const { state } = this;
     for (let slot = 0; slot < state.i32[H.slotsInUse]!; slot++) {
       const record = state.thread(slot);
-      if (state.i32[record + T.parked] === 1 && state.i32[record + T.assignment] === 0) return slot;
+      if (state.i32[record + T.parked] === phase && state.i32[record + T.assignment] === 0) return slot;
     }
     return -1;
   }
