@@ -53,7 +53,7 @@ const suites = [
       ...["--test-reporter=tap", `--test-reporter-destination=${programReport}`],
       ...programTests,
     ],
-    timeout: 540,
+    timeout: 600,
     needs: ["build", "test programs"],
     kvm: true,
     live: true,
