@@ -1,6 +1,6 @@
 import { readSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { EACCES, EBADF, EEXIST, EFAULT, EINVAL, ENODEV, ENOMEM, EOVERFLOW } from "../../abi/errno.ts";
+import { EACCES, EBADF, EEXIST, EFAULT, EINVAL, ENODEV, ENOMEM, EOVERFLOW, EPERM } from "../../abi/errno.ts";
 import * as M from "../../abi/mman.ts";
 import { NR } from "../../abi/nr.ts";
 import { PTE_LARGE } from "../../vmm/page-table.ts";
@@ -80,6 +80,16 @@ describe("mmap", () => {
     expect(map(USER_END - PAGE, 2 * PAGE)).toBeLessThan(USER_END - PAGE);
     expect(map(0x1000, PAGE)).toBeGreaterThan(0x1_0000);
     expect(map(2 ** 63, PAGE)).toBeGreaterThan(0x1_0000);
+  });
+
+  it("should leave the lowest addresses to root", () => {
+    t.state.i32[H.euid] = 1000;
+    expect(map(0, PAGE, RW, FIXED)).toBe(-EPERM);
+    expect(map(0x1_0000, PAGE, RW, FIXED)).toBe(0x1_0000);
+    t.state.i32[H.euid] = 0;
+    expect(map(0, PAGE, RW, FIXED)).toBe(0);
+    t.window.setU32(0, 5);
+    expect(t.window.u32(0)).toBe(5);
   });
 
   it("should put large mappings on window borders, top down, and MAP_32BIT ones below 2 GiB", () => {

@@ -2,7 +2,7 @@
  * The program's address space: Linux's mmap family over blocks, arena and page tables. The table of mappings says what the program asked
  * for, the page tables what is there. Public methods take the memory lock.
  */
-import { EACCES, EBADF, EEXIST, EINVAL, ENODEV, ENOMEM, EOVERFLOW } from "../../abi/errno.ts";
+import { EACCES, EBADF, EEXIST, EINVAL, ENODEV, ENOMEM, EOVERFLOW, EPERM } from "../../abi/errno.ts";
 import * as M from "../../abi/mman.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Sys } from "../../host/gate.ts";
@@ -141,6 +141,7 @@ export class AddressSpace {
     if (fixed) {
       if (address % PAGE !== 0) return -EINVAL;
       if (address + size > USER_END || address < 0) return -ENOMEM;
+      if (address < USER_START && this.state.i32[H.euid] !== 0) return -EPERM; // without CAP_SYS_RAWIO a null pointer stays one
       if (flags & M.MAP_FIXED_NOREPLACE && !this.mappings.free(start, start + size)) return -EEXIST;
     } else {
       start = this.place(address, size, flags);
