@@ -1,7 +1,8 @@
-// Builds the guest programs into .build/NAME.VARIANT. Idempotent: a binary newer than its sources, the headers and this file is kept.
+// Builds the guest programs into .build/NAME.VARIANT. Idempotent: a binary newer than its source and the headers is kept, unless the
+// command that makes it has changed.
 // Run directly it builds everything and prints what it did; tests import `programs` and `build`.
 import { spawn } from "node:child_process";
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -117,6 +118,15 @@ function command(program, variant, target) {
   return ["gcc", [...common, ...links[variant], "-o", target, file, ...flags]];
 }
 
+/** What made a binary, as text: kept beside it, so that another command is noticed. */
+const recipe = (program, variant) => JSON.stringify(command(program, variant, binary(program.name, variant)));
+
+const isCurrent = (program, variant, newestHeader) => {
+  const target = binary(program.name, variant);
+  if (mtime(target) < Math.max(newestHeader, mtime(join(source, program.file)))) return false;
+  return existsSync(`${target}.recipe`) && readFileSync(`${target}.recipe`, "utf8") === recipe(program, variant);
+};
+
 const mtime = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 /** Compiles one; the result appears under its name only when complete. Resolves to the compiler's output when it failed, else "". */
@@ -133,8 +143,10 @@ function compile(program, variant) {
     child.on("error", (e) => resolve(`${tool}: ${e.message} (apt-get install gcc g++ gfortran golang-go musl-tools)\n`));
     child.on("close", (code) => {
       rmSync(`${partial}.d`, { recursive: true, force: true });
-      if (code === 0) renameSync(partial, target);
-      else rmSync(partial, { force: true });
+      if (code === 0) {
+        renameSync(partial, target);
+        writeFileSync(`${target}.recipe`, recipe(program, variant));
+      } else rmSync(partial, { force: true });
       if (code === 0 && text !== "") console.error(text);
       resolve(code === 0 ? "" : `${tool} ${args.join(" ")}\n${text}`);
     });
@@ -149,8 +161,7 @@ function compile(program, variant) {
  */
 export async function build(names) {
   mkdirSync(out, { recursive: true });
-  const newest = Math.max(
-    mtime(fileURLToPath(import.meta.url)),
+  const newestHeader = Math.max(
     ...readdirSync(source)
       .filter((f) => f.endsWith(".h"))
       .map((f) => mtime(join(source, f))),
@@ -158,7 +169,7 @@ export async function build(names) {
   const queue = programs
     .filter((p) => !names || names.includes(p.name))
     .flatMap((p) => p.variants.map((v) => [p, v]))
-    .filter(([p, v]) => mtime(binary(p.name, v)) < Math.max(newest, mtime(join(source, p.file))));
+    .filter(([p, v]) => !isCurrent(p, v, newestHeader));
   const total = queue.length;
   const errors = [];
   const worker = async () => {

@@ -1,5 +1,5 @@
-// Every own program, in every way it is linked, against its native run. Static and dynamic programs run with 2M/2M and 4K/4K, static-PIE
-// ones with 2M/4K, those on musl with 4K/2M: all linkings and all page policies, not every pair of both.
+// Every own program, in every way it is linked, against its native run: with glibc static, static-PIE and dynamic under 2M/2M and 4K/4K,
+// with musl under the mixed policies. Programs that take seconds run once per linking, with a policy of its own.
 import { before, test } from "node:test";
 import { binary, build, programs } from "./build.mjs";
 import { compare } from "./compare.mjs";
@@ -8,13 +8,10 @@ before(async () => {
   await build();
 });
 
-const pagingsOf = {
-  static: ["2M/2M", "4K/4K"],
-  dynamic: ["2M/2M", "4K/4K"],
-  go: ["2M/2M", "4K/4K"],
-  "static-pie": ["2M/4K"],
-  musl: ["4K/2M"],
-};
+const both = ["2M/2M", "4K/4K"];
+const pagingsOf = { static: both, "static-pie": both, dynamic: both, go: both, musl: ["2M/4K", "4K/2M"] };
+const heavy = ["memory-model", "signals", "sigstate", "threads"];
+const heavyPagingsOf = { static: ["2M/2M"], "static-pie": ["2M/4K"], dynamic: ["4K/4K"], musl: ["4K/2M"] };
 
 /** How programs are started that need more than their name. Those with `skip` have tests of their own. */
 const starts = {
@@ -33,7 +30,7 @@ for (const { name, variants } of programs) {
   const { args = [], skip = false, ...options } = starts[name] ?? {};
   if (skip) continue;
   for (const variant of variants) {
-    for (const pages of pagingsOf[variant] ?? []) {
+    for (const pages of (heavy.includes(name) ? heavyPagingsOf : pagingsOf)[variant] ?? []) {
       test(`should run ${name}.${variant} with ${pages} as natively`, async () => {
         await compare([binary(name, variant), ...args], { pages, timeout: 90, ...options });
       });
