@@ -33,7 +33,7 @@ exports.load = (role) => {
   } catch {
     // built where no virtual node could run: compile as usual
   }
-  const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, { filename, cachedData });
+  const script = new vm.Script(source, { filename, cachedData });
   const module = { exports: {} };
   script.runInThisContext()(module.exports, (id) => (id === "koffi" ? loadKoffi() : require(id)), module, filename, folder);
   // The build asks for a cache at the end of a run, when the functions that a run needs have been compiled.
