@@ -253,6 +253,8 @@ export const THREAD = { FREE: 0, STARTING: 1, GUEST: 2, KERNEL: 3, BLOCKED: 4, E
 
 /** Memory slot record words: guest-physical start u64, size u64, NUMA node, kind (SLOT), first block. */
 export const S = { size: 8, gpa: 0, bytes: 2, node: 4, kind: 5, firstBlock: 6, blocks: 7 } as const;
+/** Rows of the table of memory slots; what follows it is the table of descriptors. */
+export const SLOT_LIMIT = 4096;
 export const SLOT = { TABLES: 0, THP: 1, HUGETLB: 2, SMALL: 3, ARENA: 4 } as const;
 
 /** Descriptor record words: host descriptor + 1 (0 = free), flags, kind, number that the kind gives a meaning. */

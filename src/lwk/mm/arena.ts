@@ -5,10 +5,12 @@ import { NR } from "../../abi/nr.ts";
 import type { Sys } from "../../host/gate.ts";
 import { setMemoryRegion } from "../../host/kvm.ts";
 import type { Scratch } from "../../host/memory.ts";
-import { H, OFFSET, S, SLOT, type State } from "../state.ts";
+import { H, OFFSET, S, SLOT, SLOT_LIMIT, type State } from "../state.ts";
 
 const SLOT_BYTES = 256 * 1024 * 1024;
 const LIMIT = 65000;
+/** Slots that the arena leaves to the pool of blocks: 1 TiB of it in the largest steps, and the small ones at its start. */
+const SLOTS_FOR_BLOCKS = 1100;
 
 /** Used ranges are rows (start u64, end u64) sorted by start, offsets from the arena's begin. */
 export class Arena {
@@ -67,6 +69,7 @@ export class Arena {
     if (end <= mapped) return true;
     const bytes = Math.min(state.getU64(H.arenaSize) - mapped, Math.ceil((end - mapped) / SLOT_BYTES) * SLOT_BYTES);
     const index = state.i32[H.slotCount]!;
+    if (index >= SLOT_LIMIT - SLOTS_FOR_BLOCKS) return false;
     try {
       setMemoryRegion(this.sys, this.scratch, state.i32[H.vmFd]!, index, this.base + mapped, bytes, state.getU64(H.arenaBase) + mapped);
     } catch {

@@ -9,7 +9,7 @@ import type { Sys } from "../../host/gate.ts";
 import { setMemoryRegion } from "../../host/kvm.ts";
 import type { Scratch } from "../../host/memory.ts";
 import { BLOCK_GPA } from "../../vmm/guest-memory.ts";
-import { H, OFFSET, S, SLOT, type State } from "../state.ts";
+import { H, OFFSET, S, SLOT, SLOT_LIMIT, type State } from "../state.ts";
 
 const RW = PROT_READ | PROT_WRITE;
 /**
@@ -125,9 +125,10 @@ export class Blocks {
     if (room <= 0) return false;
     const step = Math.min(LARGEST_SLOT, Math.max(FIRST_SLOT, 2 ** Math.floor(Math.log2(Math.max(1, mapped)))));
     const blocks = Math.min(room, Math.max(step, Math.ceil(wanted / FIRST_SLOT) * FIRST_SLOT));
+    const index = state.i32[H.slotCount]!;
+    if (index >= SLOT_LIMIT) return false;
     const kind = this.back(mapped, blocks, Math.max(0, node));
     if (kind < 0) return false;
-    const index = state.i32[H.slotCount]!;
     const slot = (OFFSET.slots >> 2) + index * S.size;
     setMemoryRegion(this.sys, this.scratch, state.i32[H.vmFd]!, index, this.gpa(mapped), blocks * BLOCK_SIZE, this.hostAddress(mapped));
     state.setU64(slot + S.gpa, this.gpa(mapped));
