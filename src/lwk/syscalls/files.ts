@@ -35,13 +35,38 @@ function target(k: Kernel, dirfd: number, path: string, nofollow: boolean): Virt
   return typeof found === "string" || nofollow ? found : follow(k, found);
 }
 
+/** Device of the host's /proc, once known. */
+let procDevice = -1n;
+
+/**
+ * Gives a host descriptor just opened to the guest. Links of the host's file system lead past the synthetic files: procfs's `mem` files, which are margay's own
+ * memory or another process's, are refused wherever they were reached from (ptrace, which Linux asks for them, is refused too).
+ */
+function admit(k: Kernel, host: number, flags: number): number {
+  const { scratch } = k;
+  const device = (): bigint => scratch.view.getBigUint64(ROOM.structs, true);
+  if (procDevice < 0n) {
+    const found = k.sys(NR.stat, putString(scratch, "/proc/self", ROOM.path), scratch.address + ROOM.structs);
+    procDevice = found === 0 ? device() : 0n;
+  }
+  if (k.sys(NR.fstat, host, scratch.address + ROOM.structs) === 0 && device() === procDevice) {
+    const name = putString(scratch, `/proc/self/fd/${host}`, ROOM.path);
+    const length = k.sys(NR.readlink, name, scratch.address + ROOM.secondPath, 4096);
+    if (length > 0 && scratch.buffer.toString("latin1", ROOM.secondPath, ROOM.secondPath + length).endsWith("/mem")) {
+      k.sys(NR.close, host);
+      return -EACCES;
+    }
+  }
+  return k.fds.add(host, flags & O_CLOEXEC ? FD_CLOEXEC : 0);
+}
+
 /** open and openat. The host's descriptor is always close-on-exec; the guest's own flag is in the table. */
 function openFile(k: Kernel, dirfd: number, path: string, flags: number, mode: number): number {
   const found = target(k, dirfd, path, (flags & O_NOFOLLOW) !== 0);
   if (typeof found !== "string") return openNode(k, found, flags);
   const name = putString(k.scratch, found, ROOM.path);
   const host = hostWait(k, NR.openat, hostDirectory(k, dirfd), name, flags | O_CLOEXEC, mode);
-  return host < 0 ? host : k.fds.add(host, flags & O_CLOEXEC ? FD_CLOEXEC : 0);
+  return host < 0 ? host : admit(k, host, flags);
 }
 
 function openat2(c: Call): number {
@@ -61,7 +86,7 @@ function openat2(c: Call): number {
   k.scratch.u8.set(how.subarray(0, OPEN_HOW_SIZE), ROOM.structs);
   const name = putString(k.scratch, found, ROOM.path);
   const host = hostWait(k, NR.openat2, hostDirectory(k, c.int(0)), name, k.scratch.address + ROOM.structs, OPEN_HOW_SIZE);
-  return host < 0 ? host : k.fds.add(host, flags & O_CLOEXEC ? FD_CLOEXEC : 0);
+  return host < 0 ? host : admit(k, host, flags);
 }
 
 // ---- stat ---------------------------------------------------------------------------------------------------------
