@@ -95,6 +95,7 @@ export class ThreadLoop {
       this.force(SIGSEGV, makeInfo(SIGSEGV, SI_KERNEL, { address: 0 }), 13, 0, 0n);
       return;
     }
+    this.efaults = 0;
     if (port === SYSCALL_PORT) this.systemCall();
     else if (port >= VECTOR_PORT_BASE && port < VECTOR_PORT_BASE + 32) this.exception(port - VECTOR_PORT_BASE);
     else this.failStop(`output on port 0x${port.toString(16)} from the LWK's own pages`);
