@@ -9,6 +9,7 @@ import type { Sys } from "../../host/gate.ts";
 import type { Scratch } from "../../host/memory.ts";
 import type { GuestMemory } from "../../vmm/guest-memory.ts";
 import { COMPANION_WORDS, PTE_ACCESSED, PTE_DIRTY, PTE_HELD, PTE_HOLLOW, PTE_LARGE, PTE_NX_HIGH, PTE_PRESENT, PTE_USER, PTE_WRITE, type PageTables, WINDOW } from "../../vmm/page-table.ts";
+import { GuestError } from "../guest-error.ts";
 import { H, type State } from "../state.ts";
 import { Arena } from "./arena.ts";
 import { Blocks } from "./blocks.ts";
@@ -218,7 +219,22 @@ export class AddressSpace {
     return this.fillNow(m, from, to);
   }
 
+  /** Makes the entries of `m` in [from, to) with their memory. Returns 0 or -errno; what was made before an error is for the caller to clear. */
   private fillNow(m: Mapping, from: number, to: number): number {
+    const spare: { run: [number, number] } = { run: [0, 0] };
+    try {
+      return this.fillEntries(m, from, to, spare);
+    } catch (error) {
+      // Slot 0 has no room for another page table.
+      if (error instanceof GuestError) return -error.errno;
+      throw error;
+    } finally {
+      // Blocks taken for windows that had one of their own, or that were not reached.
+      if (spare.run[1]) this.blocks.untake(spare.run[0], spare.run[1]);
+    }
+  }
+
+  private fillEntries(m: Mapping, from: number, to: number, spare: { run: [number, number] }): number {
     if (m.kind === KIND.ARENA) {
       for (let va = from; va < to; va += PAGE) {
         const table = this.tables.tableOf(this.tables.directoryEntry(va, true), true);
@@ -227,7 +243,6 @@ export class AddressSpace {
       return 0;
     }
     const end = m.kind === KIND.COPY ? Math.min(to, m.validEnd) : to;
-    let run: [number, number] = [0, 0];
     const fresh: [number, number][] = [];
     let freshBlocks = 0;
     for (let va = from; va < end; ) {
@@ -236,18 +251,15 @@ export class AddressSpace {
       let block = this.memory.tables[entry + COMPANION_WORDS + 1]! - 1;
       const empty = block < 0 || this.blocks.isBound(block);
       if (block < 0) {
-        if (run[1] === 0) {
+        if (spare.run[1] === 0) {
           const taken = this.takeBlocks(Math.ceil((end - down(va, WINDOW)) / WINDOW));
           if (!taken) return -ENOMEM;
-          run = taken;
+          spare.run = taken;
         }
-        block = run[0];
-        run = [run[0] + 1, run[1] - 1];
+        block = spare.run[0];
+        spare.run = [block + 1, spare.run[1] - 1];
         this.memory.tables[entry + COMPANION_WORDS + 1] = block + 1;
-      } else if (!this.blocks.claim(block)) {
-        if (run[1]) this.blocks.untake(run[0], run[1]);
-        return -ENOMEM;
-      }
+      } else if (!this.blocks.claim(block)) return -ENOMEM;
       if (empty) {
         freshBlocks++;
         const last = fresh[fresh.length - 1];
@@ -258,7 +270,6 @@ export class AddressSpace {
       if (m.kind === KIND.COPY) {
         const error = this.readInto(m, va, next, gpa);
         if (error < 0) {
-          if (run[1]) this.blocks.untake(run[0], run[1]);
           if (empty) this.blocks.empty(block, 1);
           return error;
         }
@@ -275,7 +286,6 @@ export class AddressSpace {
       }
       va = next;
     }
-    if (run[1]) this.blocks.untake(run[0], run[1]); // windows on the way that had a block of their own
     if (m.kind === KIND.ANON && m.prot && freshBlocks * M.BLOCK_SIZE >= EAGER_BYTES && !(m.flags & (VF.LAZY | VF.STACK))) {
       for (const [first, count] of fresh) if (this.blocks.populate(this.blocks.hostAddress(first), count * M.BLOCK_SIZE) < 0) return -ENOMEM;
     }
