@@ -144,16 +144,32 @@ function collect(linux, extra, margayRequired) {
 export function buildImage(extra = [], margayRequired = true) {
   mkdirSync(CACHE, { recursive: true });
   const linux = kernel(CACHE);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return { kernel: linux.image, version: linux.version, ...currentImage(linux, extra, margayRequired) };
+    } catch (error) {
+      // A build that runs at this moment replaces files between our look at the directory and at the file.
+      if (error.code !== "ENOENT" || attempt === 3) throw error;
+    }
+  }
+}
+
+/** The archive of the tree as it is now, written unless the cache has it. */
+function currentImage(linux, extra, margayRequired) {
   const tree = collect(linux, extra, margayRequired);
   const initrd = join(CACHE, `image-${tree.key()}.cpio`);
   const fresh = !existsSync(initrd);
   if (fresh) {
     const work = `${initrd}.${process.pid}`;
-    writeCpio(work, tree.entries.values());
-    renameSync(work, initrd);
+    try {
+      writeCpio(work, tree.entries.values());
+      renameSync(work, initrd);
+    } finally {
+      rmSync(work, { force: true });
+    }
     forgetOldImages(initrd);
   }
-  return { kernel: linux.image, initrd, bytes: statSync(initrd).size, fresh, version: linux.version };
+  return { initrd, bytes: statSync(initrd).size, fresh };
 }
 
 /** Keeps this image and the one before it: another run may be about to start with that. */

@@ -13,7 +13,7 @@ Without a command: the core tests. Exit code: theirs, or the command's; 125 wher
   --shell         a shell in the machine, on this terminal
   --only PATTERN  tests whose name matches this regular expression
   --add FROM[:TO] put a file or directory of this machine into it (may be repeated)
-  --timeout S     give up after S seconds (default 280)
+  --timeout S     give up after S seconds (default 400)
   --keep          keep the temporary files and say where
 `;
 
@@ -26,7 +26,7 @@ function options() {
       shell: { type: "boolean", default: false },
       only: { type: "string" },
       add: { type: "string", multiple: true, default: [] },
-      timeout: { type: "string", default: "280" },
+      timeout: { type: "string", default: "400" },
       keep: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
