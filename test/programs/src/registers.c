@@ -72,6 +72,7 @@ static const struct {
     {"sched_yield + 2^40", 1L << 40 | SYS_sched_yield, 0, 0, 0, 0}, /* the kernel looks at 32 bits */
 };
 
+static int status_flags_too;
 static void one_call(unsigned i, uint64_t seed) {
   struct state s, before;
   uint64_t *words = (uint64_t *)&s;
@@ -84,15 +85,24 @@ static void one_call(unsigned i, uint64_t seed) {
   if (calls[i].result != -1) CHECK((long)s.rax == calls[i].result, "%s: rax %ld", name, (long)s.rax);
   static const char *const names[] = {"rdi", "rsi", "rdx", "r10", "r8", "r9", "rbx", "rbp", "r12", "r13", "r14", "r15"};
   for (int w = 0; w < 12; w++) CHECK(((uint64_t *)&before)[w] == words[w], "%s: %s %#lx became %#lx", name, names[w], ((uint64_t *)&before)[w], words[w]);
-  CHECK((s.flags & 0xcd5) == 0x445, "%s: flags %#lx, direction, zero, parity and carry were set", name, s.flags);
+  if (status_flags_too)
+    CHECK((s.flags & 0xcd5) == 0x445, "%s: flags %#lx, direction, zero, parity and carry were set", name, s.flags);
+  else
+    CHECK(s.flags & 0x400, "%s: flags %#lx, direction was set", name, s.flags);
   CHECK(s.rcx == s.after, "%s: rcx %#lx, the next instruction is at %#lx", name, s.rcx, s.after);
-  CHECK((s.r11 & 0x400cd5) == (s.flags & 0x400cd5), "%s: r11 %#lx, flags %#lx", name, s.r11, s.flags);
   for (uint64_t w = 1; w < 16; w++) CHECK(red[w] == 16 - w, "%s: red zone word %lu is %#lx", name, w, red[w]);
 }
 
 static void general_registers(void) {
   for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
     for (uint64_t round = 0; round < 20; round++) one_call(i, round * 1000 + i);
+}
+
+/* Linux gives back the arithmetic flags as well, though compilers take every call for one that changes them. */
+static void status_flags(void) {
+  status_flags_too = 1;
+  general_registers();
+  status_flags_too = 0;
 }
 
 static void vector_registers(void) {
@@ -163,4 +173,4 @@ static void unknown_calls(void) {
   for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) CHECK_ERR(syscall(numbers[i], -1, -1, -1, -1, -1, -1), ENOSYS);
 }
 
-PROGRAM(T(general_registers), T(vector_registers), T(floating_point_modes), T(segment_bases), T(unknown_calls))
+PROGRAM(T(general_registers), T(status_flags), T(vector_registers), T(floating_point_modes), T(segment_bases), T(unknown_calls))
