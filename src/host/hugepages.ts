@@ -99,6 +99,11 @@ export function freeInPool(root: string, pageSize: number): number {
   return count(join(root, "sys/kernel/mm/hugepages", `hugepages-${pageSize / 1024}kB`), "free_hugepages");
 }
 
+/** Pages of `pageSize` free on NUMA node `node` now: a reservation is global, a binding is not. */
+export function freeOnNode(root: string, pageSize: number, node: number): number {
+  return count(join(root, `sys/devices/system/node/node${node}/hugepages`, `hugepages-${pageSize / 1024}kB`), "free_hugepages");
+}
+
 /** Pages of a pool that a new mapping can have now: free ones that are not promised, and those the kernel would add on demand. */
 export function pagesToHave(pool: HugePool): number {
   return Math.max(0, pool.free - pool.reserved) + Math.max(0, pool.overcommit - pool.surplus);

@@ -4,6 +4,7 @@ import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_REGS } from "../abi/kvm.ts";
 import { NR } from "../abi/nr.ts";
 import { MargayError } from "../host/error.ts";
 import { createGateArea, openGate, type Gate } from "../host/gate.ts";
+import { freeInPool } from "../host/hugepages.ts";
 import { checkExtension, createVm, openKvm, runSize, setMemoryRegion, supportedCpuid } from "../host/kvm.ts";
 import { createScratch, reserveAddressSpace, type Scratch } from "../host/memory.ts";
 import { prepareKicks, setHostAction, SIG_IGN } from "../host/signals.ts";
@@ -56,6 +57,7 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   for (const [capability, name] of [[KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS"]] as const) {
     if (!checkExtension(gate.sys, kvm, capability)) throw new MargayError("E_KVM_CAP", `this KVM has no ${name}`);
   }
+  if (options.hugetlb && freeInPool("/", BLOCK) === 0) throw new MargayError("E_HUGE_MISSING", "the pool of 2 MiB hugetlb pages has none free", { where: "--hugetlb" });
   const topology = readTopology("/", { caches: false, cores: false });
   const partition = choosePartition(topology, {
     cpus: options.cpus,

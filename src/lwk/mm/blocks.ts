@@ -6,6 +6,7 @@ import { BLOCK_SIZE, MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULAT
 import { EINTR } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Sys } from "../../host/gate.ts";
+import { freeOnNode } from "../../host/hugepages.ts";
 import { setMemoryRegion } from "../../host/kvm.ts";
 import type { Scratch } from "../../host/memory.ts";
 import { BLOCK_GPA } from "../../vmm/guest-memory.ts";
@@ -152,8 +153,9 @@ export class Blocks {
     const hostNode = state.i32[(OFFSET.nodes >> 2) + node * 8]!;
     let kind: number = SLOT.SMALL;
     if (huge) {
-      // The reservation must lie on the node whose pool is meant, so the policy is set on the empty range first where it can be.
-      kind = sys(NR.mmap, address, length, RW, flags | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0) === address ? SLOT.HUGETLB : SLOT.THP;
+      // A hugetlb reservation is taken from all nodes together, and a page that the bound node does not have is a SIGBUS: the node itself must have them.
+      const onNode = hostNode < 0 || freeOnNode("/", BLOCK_SIZE, hostNode) >= count;
+      kind = onNode && sys(NR.mmap, address, length, RW, flags | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0) === address ? SLOT.HUGETLB : SLOT.THP;
       if (kind === SLOT.THP && state.i32[H.options]! & 8) return -1;
     }
     if (kind !== SLOT.HUGETLB) {
