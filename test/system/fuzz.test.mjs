@@ -12,6 +12,14 @@ before(async () => {
   await build(["fuzz-syscalls"]);
 });
 
+/**
+ * As root the guest's calls could change the machine: what a random path names would be unlinked or renamed for real. So its run sees every file system
+ * read-only but the directory it runs in, in a mount namespace of its own.
+ */
+const READ_ONLY =
+  'mount --make-rprivate / && mount -t tmpfs fuzz "$1" && cp "$2" "$1/fuzz" && for m in $(cut -d" " -f2 /proc/self/mounts); do [ "$m" = "$1" ] || mount -o remount,bind,ro "$m" 2>/dev/null || :; done; cd "$1"; shift 2; exec "$@"';
+const contained = (dir, program, command) => (process.getuid() === 0 ? ["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", READ_ONLY, "sh", dir, program, ...command] : command);
+
 const seconds = Number(process.env.MARGAY_FUZZ ?? 4);
 const firstSeed = Number(process.env.MARGAY_FUZZ_SEED ?? 1);
 
@@ -33,7 +41,8 @@ for (const [kind, threads, runs] of [
           // An empty environment: no string of it may name a file. The mark for left-over processes is margay's, not the guest's.
           const mark = Object.entries(env).filter(([name]) => name.startsWith("MARGAY_TEST_RUN"));
           const hide = mark.flatMap(([name]) => ["--env", name]);
-          return run([...margay, "run", "--mem", "512M", ...hide, "--", "./fuzz", `${seconds}`, `${seed}`, `${threads}`, kind], {
+          const command = [...margay, "run", "--mem", "512M", ...hide, "--", "./fuzz", `${seconds}`, `${seed}`, `${threads}`, kind];
+          return run(contained(dir, binary("fuzz-syscalls", "static"), command), {
             cwd: dir,
             env: Object.fromEntries(mark),
             timeout: seconds + 30,
