@@ -56,12 +56,13 @@ refused("a text file that is no script", 126, /ELF|format/i, (at) => [executable
 refused("an empty file", 126, /./, (at) => [executable(at("empty"), "")]);
 refused("a file that is shorter than an ELF header", 126, /./, (at) => [changed(at("short"), (image) => image.subarray(0, 40))]);
 refused("a device", 126, /./, () => ["/dev/null"]);
-refused("a loop of symbolic links", 126, /./, (at) => {
+// Shells differ on the next two (dash 127, bash and env 126): nothing was found that could be executed.
+refused("a loop of symbolic links", 127, /circle|loop/, (at) => {
   symlinkSync("b", at("a"));
   symlinkSync("a", at("b"));
   return [at("a")];
 });
-refused("a path through a file", 126, /./, (at) => {
+refused("a path through a file", 127, /no such|not a directory/i, (at) => {
   writeFileSync(at("file"), "");
   return [at("file/program")];
 });
