@@ -157,7 +157,10 @@ export function parseRun(args: readonly string[]): ParsedRun {
         help = true;
         break;
       default:
-        throw bad(`${arg} is not an option of margay run`, "margay run --help lists them; put -- before a program whose name starts with -");
+        throw bad(
+          `${arg} is not an option of margay run`,
+          "margay run --help lists them; put -- before a program whose name starts with -",
+        );
     }
     if (inline !== undefined && ["--hugetlb", "--no-aslr", "--native", "--help"].includes(name)) throw bad(`${name} takes no value`);
   }

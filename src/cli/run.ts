@@ -23,7 +23,10 @@ function findProgram(name: string, env: readonly string[]): string {
     }
   }
   if (unusable) throw new MargayError("E_NOT_EXECUTABLE", "no permission to execute it", { where: unusable });
-  throw new MargayError("E_NOT_FOUND", "no such program in PATH", { where: name, hint: "give its path, like ./program, or add its folder to PATH" });
+  throw new MargayError("E_NOT_FOUND", "no such program in PATH", {
+    where: name,
+    hint: "give its path, like ./program, or add its folder to PATH",
+  });
 }
 
 export function runCommand(args: readonly string[]): void {
@@ -36,7 +39,9 @@ export function runCommand(args: readonly string[]): void {
     try {
       process.chdir(options.workdir);
     } catch (error) {
-      throw new MargayError("E_BAD_WORKDIR", `cannot go there: ${(error as NodeJS.ErrnoException).code}`, { where: `--workdir ${options.workdir}` });
+      throw new MargayError("E_BAD_WORKDIR", `cannot go there: ${(error as NodeJS.ErrnoException).code}`, {
+        where: `--workdir ${options.workdir}`,
+      });
     }
   }
   const program = findProgram(options.program, options.env);

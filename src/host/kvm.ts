@@ -50,7 +50,15 @@ export function runSize(sys: Sys, kvm: number): number {
 }
 
 /** Maps guest-physical [gpa, gpa + size) onto host memory. */
-export function setMemoryRegion(sys: Sys, scratch: Scratch, vm: number, slot: number, gpa: number, size: number, hostAddress: number): void {
+export function setMemoryRegion(
+  sys: Sys,
+  scratch: Scratch,
+  vm: number,
+  slot: number,
+  gpa: number,
+  size: number,
+  hostAddress: number,
+): void {
   scratch.u32[0] = slot;
   scratch.u32[1] = 0;
   scratch.view.setBigUint64(8, BigInt(gpa), true);
@@ -69,7 +77,15 @@ export function supportedCpuid(sys: Sys, scratch: Scratch, kvm: number): Uint8Ar
 }
 
 /** An ioctl whose argument is a structure: `bytes` go in through the scratch buffer; the result is read back with `size` bytes when wanted. */
-export function structIoctl(sys: Sys, scratch: Scratch, fd: number, request: number, name: string, bytes: Uint8Array | null, size = 0): Uint8Array {
+export function structIoctl(
+  sys: Sys,
+  scratch: Scratch,
+  fd: number,
+  request: number,
+  name: string,
+  bytes: Uint8Array | null,
+  size = 0,
+): Uint8Array {
   if (bytes) scratch.u8.set(bytes);
   else scratch.u8.fill(0, 0, size);
   check(name, sys(NR.ioctl, fd, request, scratch.address));

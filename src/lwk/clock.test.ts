@@ -231,25 +231,30 @@ describe("clock", () => {
       fc.constant({ refresh: true }),
     );
     fc.assert(
-      fc.property(fc.double({ min: 0.5, max: 6, noNaN: true }), fc.double({ min: -5e-4, max: 5e-4, noNaN: true }), fc.array(action, { maxLength: 60 }), (ghz, wrong, actions) => {
-        const host = new Host(ghz);
-        const page = started(host, ghz * 1e6 * (1 + wrong));
-        const last = new Map<number, bigint>();
-        for (const a of actions) {
-          if ("pass" in a) host.pass(a.pass);
-          if ("slew" in a) host.slew = a.slew;
-          if ("wall" in a) host.wall += a.wall;
-          if ("look" in a) host.look = a.look;
-          if ("stolen" in a) host.stolen = a.stolen;
-          if ("refresh" in a) refreshClock(page, host.sample(), host.readTsc);
-          for (const id of [1, 4]) {
-            const now = at(page, host, id);
-            if (now < (last.get(id) ?? 0n)) return false;
-            last.set(id, now);
+      fc.property(
+        fc.double({ min: 0.5, max: 6, noNaN: true }),
+        fc.double({ min: -5e-4, max: 5e-4, noNaN: true }),
+        fc.array(action, { maxLength: 60 }),
+        (ghz, wrong, actions) => {
+          const host = new Host(ghz);
+          const page = started(host, ghz * 1e6 * (1 + wrong));
+          const last = new Map<number, bigint>();
+          for (const a of actions) {
+            if ("pass" in a) host.pass(a.pass);
+            if ("slew" in a) host.slew = a.slew;
+            if ("wall" in a) host.wall += a.wall;
+            if ("look" in a) host.look = a.look;
+            if ("stolen" in a) host.stolen = a.stolen;
+            if ("refresh" in a) refreshClock(page, host.sample(), host.readTsc);
+            for (const id of [1, 4]) {
+              const now = at(page, host, id);
+              if (now < (last.get(id) ?? 0n)) return false;
+              last.set(id, now);
+            }
           }
-        }
-        return true;
-      }),
+          return true;
+        },
+      ),
       { numRuns: 500 },
     );
   });

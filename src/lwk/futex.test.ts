@@ -27,7 +27,13 @@ function call(args: number[], host: (...args: number[]) => number): number {
   const space = { memory: { hostAddress: (gpa: number) => gpa } };
   const kernel = { sys: host, wait: host, mem, state, space };
   const num = (i: number): number => args[i] ?? 0;
-  const c = { kernel, num, int: (i: number) => num(i) | 0, u32: (i: number) => num(i) >>> 0, blocking: (attempt: () => number) => attempt() };
+  const c = {
+    kernel,
+    num,
+    int: (i: number) => num(i) | 0,
+    u32: (i: number) => num(i) >>> 0,
+    blocking: (attempt: () => number) => attempt(),
+  };
   return futex(c as unknown as Call);
 }
 

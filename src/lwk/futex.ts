@@ -128,7 +128,16 @@ function requeue(k: Kernel, va: number, operation: number, count: number, limit:
   }
 }
 
-function wait(c: Call, va: number, value: number, bitset: number, timeout: number, relative: boolean, realtime: number, scope: number): number {
+function wait(
+  c: Call,
+  va: number,
+  value: number,
+  bitset: number,
+  timeout: number,
+  relative: boolean,
+  realtime: number,
+  scope: number,
+): number {
   const k = c.kernel;
   if (bitset === 0) return -EINVAL;
   const host = word(k, va, false);
@@ -139,7 +148,16 @@ function wait(c: Call, va: number, value: number, bitset: number, timeout: numbe
   waiters?.enter(va);
   try {
     return c.blocking(
-      () => k.wait(NR.futex, host, WAIT_BITSET | scope | (clock === 0 ? CLOCK_REALTIME : 0), value, deadline < 0n ? 0 : putTimespec(k, 0, deadline), 0, bitset),
+      () =>
+        k.wait(
+          NR.futex,
+          host,
+          WAIT_BITSET | scope | (clock === 0 ? CLOCK_REALTIME : 0),
+          value,
+          deadline < 0n ? 0 : putTimespec(k, 0, deadline),
+          0,
+          bitset,
+        ),
       // A relative time-out would start anew: Linux restarts it by a restart block; here the wait ends with EINTR, which futex(2) allows.
       deadline >= 0n && relative ? -EINTR : -ERESTARTSYS,
     );
@@ -172,11 +190,21 @@ function lockPi(c: Call, va: number, timeout: number, realtime: boolean, scope: 
     }
     const cell = atomicWord(k, va);
     const old = Atomics.load(cell, 0);
-    if (!(old >>> 0 & TID_MASK)) continue;
+    if (!((old >>> 0) & TID_MASK)) continue;
     if (!k.threads.alive((old >>> 0) & TID_MASK)) return -ESRCH;
-    const marked = (old | FUTEX_WAITERS) | 0;
+    const marked = old | FUTEX_WAITERS | 0;
     if (Atomics.compareExchange(cell, 0, old, marked) !== old) continue;
-    const result = c.blocking(() => k.wait(NR.futex, host, WAIT_BITSET | scope | (realtime ? CLOCK_REALTIME : 0), marked >>> 0, deadline < 0n ? 0 : putTimespec(k, 0, deadline), 0, ANY));
+    const result = c.blocking(() =>
+      k.wait(
+        NR.futex,
+        host,
+        WAIT_BITSET | scope | (realtime ? CLOCK_REALTIME : 0),
+        marked >>> 0,
+        deadline < 0n ? 0 : putTimespec(k, 0, deadline),
+        0,
+        ANY,
+      ),
+    );
     if (result === -ETIMEDOUT || result === -ERESTARTSYS || result === -EINTR) return result;
   }
 }
@@ -218,7 +246,7 @@ function release(k: Kernel, va: number, pi: boolean): void {
   for (;;) {
     const old = Atomics.load(cell, 0);
     if (((old >>> 0) & TID_MASK) !== k.tid) return;
-    const marked = ((old & FUTEX_WAITERS) | FUTEX_OWNER_DIED) | 0;
+    const marked = (old & FUTEX_WAITERS) | FUTEX_OWNER_DIED | 0;
     if (Atomics.compareExchange(cell, 0, old, marked) !== old) continue;
     if (old & FUTEX_WAITERS || pi) k.sys(NR.futex, word(k, va, true), WAKE, 1, 0, 0, 0);
     return;

@@ -55,7 +55,8 @@ export function faultReport(k: Kernel, signal: number, trap: TrapDetails): strin
     if (inside) lines.push(`margay:   inside ${mappingLine(k, index)}`);
     else {
       if (index > 0) lines.push(`margay:   below: ${mappingLine(k, index - 1)} ends ${hex(address - mappings.end(index - 1))} before it`);
-      if (index < mappings.count) lines.push(`margay:   above: ${mappingLine(k, index)} starts ${hex(mappings.start(index) - address)} after it`);
+      if (index < mappings.count)
+        lines.push(`margay:   above: ${mappingLine(k, index)} starts ${hex(mappings.start(index) - address)} after it`);
     }
   } else lines.push(`margay: ${signalName(signal)} in ${thread}: exception ${trap.vector} at ${describeCode(k, rip)}`);
   return `${lines.join("\n")}\n`;
@@ -65,10 +66,18 @@ export function faultReport(k: Kernel, signal: number, trap: TrapDetails): strin
 export function vcpuReport(k: Kernel): string {
   const lines: string[] = [];
   const names = Object.entries(R);
-  for (let i = 0; i < names.length; i += 6) lines.push(names.slice(i, i + 6).map(([name, r]) => `${name}=${hex(k.vcpu.big(r))}`).join(" "));
+  for (let i = 0; i < names.length; i += 6)
+    lines.push(
+      names
+        .slice(i, i + 6)
+        .map(([name, r]) => `${name}=${hex(k.vcpu.big(r))}`)
+        .join(" "),
+    );
   try {
     const s = k.vcpu.sregs();
-    lines.push(`cs=${hex(s.getUint16(12, true))} ss=${hex(s.getUint16(132, true))} cr0=${hex(s.getBigUint64(224, true))} cr2=${hex(s.getBigUint64(232, true))} cr3=${hex(s.getBigUint64(240, true))} cr4=${hex(s.getBigUint64(248, true))} efer=${hex(s.getBigUint64(264, true))} fs=${hex(s.getBigUint64(72, true))}`);
+    lines.push(
+      `cs=${hex(s.getUint16(12, true))} ss=${hex(s.getUint16(132, true))} cr0=${hex(s.getBigUint64(224, true))} cr2=${hex(s.getBigUint64(232, true))} cr3=${hex(s.getBigUint64(240, true))} cr4=${hex(s.getBigUint64(248, true))} efer=${hex(s.getBigUint64(264, true))} fs=${hex(s.getBigUint64(72, true))}`,
+    );
   } catch (error) {
     lines.push(`segment state not readable: ${String(error)}`);
   }

@@ -72,7 +72,8 @@ export function setSignalFileSet(state: State, i: number, set: bigint): void {
 
 /** True when some signalfd wants `signal`: it is queued even if it would be ignored. */
 export function signalFileWants(state: State, signal: number): boolean {
-  for (let i = 1; i <= used(state); i++) if (state.i32[row(i) + ROW.host] && state.getBig(row(i) + ROW.set) & signalBit(signal)) return true;
+  for (let i = 1; i <= used(state); i++)
+    if (state.i32[row(i) + ROW.host] && state.getBig(row(i) + ROW.set) & signalBit(signal)) return true;
   return false;
 }
 
@@ -82,7 +83,8 @@ function ring(state: State, sys: Sys, i: number): void {
 
 /** A signal has been queued: makes those that want it readable. */
 export function ringSignalFiles(state: State, sys: Sys, signal: number): void {
-  for (let i = 1; i <= used(state); i++) if (state.i32[row(i) + ROW.host] && state.getBig(row(i) + ROW.set) & signalBit(signal)) ring(state, sys, i);
+  for (let i = 1; i <= used(state); i++)
+    if (state.i32[row(i) + ROW.host] && state.getBig(row(i) + ROW.set) & signalBit(signal)) ring(state, sys, i);
 }
 
 /** True when a signal of `set` waits for any thread or the process. */

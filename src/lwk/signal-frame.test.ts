@@ -1,6 +1,18 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
-import { SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SI_USER, SIGUSR1, SIGUSR2, signalBit, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK } from "../abi/signal.ts";
+import {
+  SA_NODEFER,
+  SA_ONSTACK,
+  SA_RESETHAND,
+  SA_RESTORER,
+  SI_USER,
+  SIGUSR1,
+  SIGUSR2,
+  signalBit,
+  SS_AUTODISARM,
+  SS_DISABLE,
+  SS_ONSTACK,
+} from "../abi/signal.ts";
 import { R } from "../vmm/vcpu.ts";
 import type { Kernel } from "./kernel.ts";
 import { enterHandler, leaveHandler } from "./signal-frame.ts";
@@ -71,7 +83,12 @@ describe("enterHandler", () => {
   it("should call the handler as the ABI says: three arguments, aligned stack, return address, flags clear", () => {
     registers[R.rflags] = 0x1_0746n; // RF, DF, TF and others
     expect(enterHandler(k, pending, action(), NO_TRAP)).toBe(true);
-    expect([registers[R.rdi], registers[R.rsi], registers[R.rdx], registers[R.rax]]).toEqual([BigInt(SIGUSR1), BigInt(rsp() + INFO), BigInt(rsp() + UC), 0n]);
+    expect([registers[R.rdi], registers[R.rsi], registers[R.rdx], registers[R.rax]]).toEqual([
+      BigInt(SIGUSR1),
+      BigInt(rsp() + INFO),
+      BigInt(rsp() + UC),
+      0n,
+    ]);
     expect(Number(registers[R.rip])).toBe(HANDLER);
     expect(rsp() % 16).toBe(8);
     expect(frame(0)).toBe(BigInt(RESTORER));
@@ -91,9 +108,34 @@ describe("enterHandler", () => {
     const before = registers.slice();
     k.signals.setMask(0, 0xf0f0n);
     enterHandler(k, pending, action({ mask: signalBit(SIGUSR2) }), { errorCode: 6, vector: 14, address: 0xdead_beefn });
-    const order = [R.r8, R.r9, R.r10, R.r11, R.r12, R.r13, R.r14, R.r15, R.rdi, R.rsi, R.rbp, R.rbx, R.rdx, R.rax, R.rcx, R.rsp, R.rip, R.rflags];
+    const order = [
+      R.r8,
+      R.r9,
+      R.r10,
+      R.r11,
+      R.r12,
+      R.r13,
+      R.r14,
+      R.r15,
+      R.rdi,
+      R.rsi,
+      R.rbp,
+      R.rbx,
+      R.rdx,
+      R.rax,
+      R.rcx,
+      R.rsp,
+      R.rip,
+      R.rflags,
+    ];
     expect(order.map((_, i) => frame(CONTEXT + i * 8))).toEqual(order.map((r) => before[r]));
-    expect([frame(CONTEXT + 144), frame(CONTEXT + 152), frame(CONTEXT + 160), frame(CONTEXT + 168), frame(CONTEXT + 176)]).toEqual([0x2b_0000_0000_0033n, 6n, 14n, k.signals.mask(0) & 0xf0f0n, 0xdead_beefn]);
+    expect([frame(CONTEXT + 144), frame(CONTEXT + 152), frame(CONTEXT + 160), frame(CONTEXT + 168), frame(CONTEXT + 176)]).toEqual([
+      0x2b_0000_0000_0033n,
+      6n,
+      14n,
+      k.signals.mask(0) & 0xf0f0n,
+      0xdead_beefn,
+    ]);
     expect(frame(MASK)).toBe(0xf0f0n & ~signalBit(9) & ~signalBit(19));
     expect(k.signals.mask(0)).toBe((0xf0f0n | signalBit(SIGUSR1) | signalBit(SIGUSR2)) & ~signalBit(9) & ~signalBit(19));
   });
@@ -102,7 +144,12 @@ describe("enterHandler", () => {
     enterHandler(k, pending, action(), NO_TRAP);
     const area = Number(frame(CONTEXT + 184));
     expect(area % 64).toBe(0);
-    expect([k.mem.u32(area + 464), k.mem.u32(area + 468), k.mem.u64(area + 472), k.mem.u32(area + 480)]).toEqual([0x46505853, XSAVE_SIZE + 4, 7, XSAVE_SIZE]);
+    expect([k.mem.u32(area + 464), k.mem.u32(area + 468), k.mem.u64(area + 472), k.mem.u32(area + 480)]).toEqual([
+      0x46505853,
+      XSAVE_SIZE + 4,
+      7,
+      XSAVE_SIZE,
+    ]);
     expect(k.mem.u32(area + XSAVE_SIZE)).toBe(0x46505845);
     expect(k.mem.bytes(area + 576, 256)).toEqual(fpu.slice(576, 832));
   });
@@ -172,28 +219,37 @@ describe("the alternate stack", () => {
     enterHandler(k, pending, onStack, NO_TRAP);
     expect(k.state.getU64(k.record + T.altStackSize)).toBe(0);
     expect(sigreturn()).toBe(true);
-    expect([k.state.getU64(k.record + T.altStack), k.state.getU64(k.record + T.altStackSize), k.state.u32[k.record + T.altStackFlags]]).toEqual([ALT, 4 * PAGE, SS_AUTODISARM]);
+    expect([
+      k.state.getU64(k.record + T.altStack),
+      k.state.getU64(k.record + T.altStackSize),
+      k.state.u32[k.record + T.altStackFlags],
+    ]).toEqual([ALT, 4 * PAGE, SS_AUTODISARM]);
   });
 });
 
 describe("leaveHandler", () => {
   it("should bring back every register, the mask and the FPU, whatever they were", () => {
     fc.assert(
-      fc.property(fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 18, maxLength: 18 }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), fc.nat(4000), (values, mask, shift) => {
-        for (let i = 0; i < 18; i++) registers[i] = values[i]!;
-        registers[R.rsp] = BigInt(STACK + shift);
-        registers[R.rip] = values[R.rip]! % 2n ** 47n;
-        registers[R.rflags] = (values[R.rflags]! & 0x50dd5n) | 0x202n;
-        k.signals.setMask(0, mask);
-        const before = { registers: registers.slice(), mask: k.signals.mask(0), fpu: fpu.slice() };
-        expect(enterHandler(k, pending, action(), NO_TRAP)).toBe(true);
-        fpu.fill(0xff, 0, 464);
-        expect(sigreturn()).toBe(true);
-        expect(registers).toEqual(before.registers);
-        expect(k.signals.mask(0)).toBe(before.mask);
-        expect(fpu.slice(0, 464)).toEqual(before.fpu.slice(0, 464));
-        expect(fpu.slice(576, XSAVE_SIZE)).toEqual(before.fpu.slice(576, XSAVE_SIZE));
-      }),
+      fc.property(
+        fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), { minLength: 18, maxLength: 18 }),
+        fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        fc.nat(4000),
+        (values, mask, shift) => {
+          for (let i = 0; i < 18; i++) registers[i] = values[i]!;
+          registers[R.rsp] = BigInt(STACK + shift);
+          registers[R.rip] = values[R.rip]! % 2n ** 47n;
+          registers[R.rflags] = (values[R.rflags]! & 0x50dd5n) | 0x202n;
+          k.signals.setMask(0, mask);
+          const before = { registers: registers.slice(), mask: k.signals.mask(0), fpu: fpu.slice() };
+          expect(enterHandler(k, pending, action(), NO_TRAP)).toBe(true);
+          fpu.fill(0xff, 0, 464);
+          expect(sigreturn()).toBe(true);
+          expect(registers).toEqual(before.registers);
+          expect(k.signals.mask(0)).toBe(before.mask);
+          expect(fpu.slice(0, 464)).toEqual(before.fpu.slice(0, 464));
+          expect(fpu.slice(576, XSAVE_SIZE)).toEqual(before.fpu.slice(576, XSAVE_SIZE));
+        },
+      ),
       { numRuns: 50 },
     );
   });
@@ -234,7 +290,12 @@ describe("leaveHandler", () => {
   });
 
   it("should fall back to the legacy area when the magic number or the size is wrong", () => {
-    for (const [offset, value] of [[464, 1], [480, 4096], [480, 0xffff_ffff], [XSAVE_SIZE, 0]] as const) {
+    for (const [offset, value] of [
+      [464, 1],
+      [480, 4096],
+      [480, 0xffff_ffff],
+      [XSAVE_SIZE, 0],
+    ] as const) {
       registers[R.rsp] = BigInt(STACK);
       registers[R.rip] = 0x5555n;
       enterHandler(k, pending, action(), NO_TRAP);

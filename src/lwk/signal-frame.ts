@@ -2,7 +2,17 @@
  * Signal frames on the program's stack, as Linux lays them out: struct rt_sigframe with ucontext, siginfo and the XSAVE area.
  * Source: arch/x86/kernel/signal_64.c, arch/x86/kernel/fpu/signal.c, arch/x86/include/uapi/asm/sigcontext.h.
  */
-import { MINSIGSTKSZ, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, signalBit } from "../abi/signal.ts";
+import {
+  MINSIGSTKSZ,
+  SA_NODEFER,
+  SA_ONSTACK,
+  SA_RESETHAND,
+  SA_RESTORER,
+  SS_AUTODISARM,
+  SS_DISABLE,
+  SS_ONSTACK,
+  signalBit,
+} from "../abi/signal.ts";
 import { R } from "../vmm/vcpu.ts";
 import { GuestError } from "./guest-error.ts";
 import type { Kernel } from "./kernel.ts";
@@ -30,7 +40,25 @@ const FLAGS_USER = 0x50dd5n; // AC OF DF TF SF ZF AF PF CF RF, as FIX_EFLAGS
 const FLAGS_CLEAR = ~0x10500n; // RF, DF, TF off when a handler starts
 
 /** Order of the general registers in struct sigcontext. */
-const SAVED = [R.r8, R.r9, R.r10, R.r11, R.r12, R.r13, R.r14, R.r15, R.rdi, R.rsi, R.rbp, R.rbx, R.rdx, R.rax, R.rcx, R.rsp, R.rip] as const;
+const SAVED = [
+  R.r8,
+  R.r9,
+  R.r10,
+  R.r11,
+  R.r12,
+  R.r13,
+  R.r14,
+  R.r15,
+  R.rdi,
+  R.rsi,
+  R.rbp,
+  R.rbx,
+  R.rdx,
+  R.rax,
+  R.rcx,
+  R.rsp,
+  R.rip,
+] as const;
 
 /** What the last exception of this thread was; sigcontext shows it. */
 export interface TrapDetails {

@@ -1,7 +1,25 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { EAGAIN } from "../abi/errno.ts";
-import { defaultAction, SI_KERNEL, SI_TKILL, SI_USER, SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGNAL_COUNT, SIGRTMIN, SIGSEGV, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, signalBit } from "../abi/signal.ts";
+import {
+  defaultAction,
+  SI_KERNEL,
+  SI_TKILL,
+  SI_USER,
+  SIGCHLD,
+  SIGCONT,
+  SIGHUP,
+  SIGKILL,
+  SIGNAL_COUNT,
+  SIGRTMIN,
+  SIGSEGV,
+  SIGSTOP,
+  SIGTERM,
+  SIGUSR1,
+  SIGUSR2,
+  SIGWINCH,
+  signalBit,
+} from "../abi/signal.ts";
 import { createGateArea, openGate, wakeIndex } from "../host/gate.ts";
 import { makeInfo, type Pending, Signals, TIMER_SIGNAL } from "./signals.ts";
 import { H, Q, State, T, THREAD } from "./state.ts";
@@ -91,7 +109,13 @@ describe("the queue", () => {
   });
 
   it("should agree with a list, whatever is sent and taken", () => {
-    const step = fc.record({ op: fc.constantFrom("send", "send", "take", "ignore"), target: fc.integer({ min: -1, max: 2 }), signal: fc.constantFrom(1, 10, 15, 17, 33, 40, 64), slot: fc.nat(2), mask: fc.oneof(fc.constant(ALL), fc.bigInt({ min: 0n, max: ALL })) });
+    const step = fc.record({
+      op: fc.constantFrom("send", "send", "take", "ignore"),
+      target: fc.integer({ min: -1, max: 2 }),
+      signal: fc.constantFrom(1, 10, 15, 17, 33, 40, 64),
+      slot: fc.nat(2),
+      mask: fc.oneof(fc.constant(ALL), fc.bigInt({ min: 0n, max: ALL })),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         for (let slot = 0; slot < 3; slot++) taken(slot);

@@ -26,7 +26,11 @@ const UNBLOCKABLE = signalBit(SIGKILL) | signalBit(SIGSTOP);
 export const TIMER_SIGNAL = 63;
 
 /** Makes siginfo bytes: signal, code, and up to three 32-bit words and one 64-bit word at offset 16 as the signal's kind needs. */
-export function makeInfo(signal: number, code: number, fields: { pid?: number; uid?: number; address?: number; value?: bigint } = {}): Uint8Array {
+export function makeInfo(
+  signal: number,
+  code: number,
+  fields: { pid?: number; uid?: number; address?: number; value?: bigint } = {},
+): Uint8Array {
   const info = new Uint8Array(128);
   const view = new DataView(info.buffer);
   view.setInt32(0, signal, true);
@@ -120,7 +124,8 @@ export class Signals {
     if (signals === 0n || !state.i32[H.queueCount]) return;
     for (let i = 0; i < Q.count; i++) {
       const at = this.entry(i);
-      if (state.i32[at + Q.used] && state.i32[at + Q.target] === -1 && signals & signalBit(state.i32[at + Q.signal]!)) this.wake(-1, state.i32[at + Q.signal]!);
+      if (state.i32[at + Q.used] && state.i32[at + Q.target] === -1 && signals & signalBit(state.i32[at + Q.signal]!))
+        this.wake(-1, state.i32[at + Q.signal]!);
     }
   }
 
@@ -176,7 +181,8 @@ export class Signals {
   /** True when some thread waits for `signal` in sigtimedwait, or a signalfd wants it: then it is queued even if it would be ignored. */
   private awaited(signal: number): boolean {
     const { state } = this;
-    for (let slot = 0; slot < state.i32[H.slotsInUse]!; slot++) if (state.getBig(state.thread(slot) + T.waitMask) & signalBit(signal)) return true;
+    for (let slot = 0; slot < state.i32[H.slotsInUse]!; slot++)
+      if (state.getBig(state.thread(slot) + T.waitMask) & signalBit(signal)) return true;
     return signalFileWants(state, signal);
   }
 
@@ -279,7 +285,10 @@ export class Signals {
         if (signal < 1 || signal > SIGNAL_COUNT) continue;
         const at = signal * 8;
         const code = gate.signalTable[at]!;
-        const info = makeInfo(signal, code === SI_KERNEL ? SI_KERNEL : code, { pid: gate.signalTable[at + 2]!, uid: gate.signalTable[at + 3]! >>> 0 });
+        const info = makeInfo(signal, code === SI_KERNEL ? SI_KERNEL : code, {
+          pid: gate.signalTable[at + 2]!,
+          uid: gate.signalTable[at + 3]! >>> 0,
+        });
         if (code !== SI_USER && code !== SI_KERNEL) new Int32Array(info.buffer).set(gate.signalTable.subarray(at + 4, at + 6), 6);
         if (signal === this.state.i32[H.timeoutSignal]) this.state.i32[H.timedOut] = 1;
         else if (signal === TIMER_SIGNAL) timers = true;

@@ -1,6 +1,22 @@
 import { describe, expect, it } from "vitest";
 import { createGateArea, GATE_COUNT, openGate } from "../host/gate.ts";
-import { C, COUNTER_WORDS, D, DESCRIPTOR_COUNT, F, H, MAPPING_LIMIT, OFFSET, Q, S, State, STATE_SIZE, STATE_VERSION, T, V } from "./state.ts";
+import {
+  C,
+  COUNTER_WORDS,
+  D,
+  DESCRIPTOR_COUNT,
+  F,
+  H,
+  MAPPING_LIMIT,
+  OFFSET,
+  Q,
+  S,
+  State,
+  STATE_SIZE,
+  STATE_VERSION,
+  T,
+  V,
+} from "./state.ts";
 import { NR_MAX } from "../abi/nr.ts";
 
 const gate = openGate(createGateArea(), 0);
@@ -51,10 +67,55 @@ describe("the state's layout", () => {
       }
     };
     const pairs = (...names: string[]): Record<string, number> => Object.fromEntries(names.map((n) => [n, 2]));
-    wide(T, { ...pairs("clearChildTid", "robustList", "robustLength", "signalMask", "savedMask", "altStack", "altStackSize", "fsBase", "gsBase", "futexAddress", "waitMask", "rseqArea", "timerSlack", "userNs"), callArgs: 12, startRegs: 36, affinity: 32, name: 4 });
+    wide(T, {
+      ...pairs(
+        "clearChildTid",
+        "robustList",
+        "robustLength",
+        "signalMask",
+        "savedMask",
+        "altStack",
+        "altStackSize",
+        "fsBase",
+        "gsBase",
+        "futexAddress",
+        "waitMask",
+        "rseqArea",
+        "timerSlack",
+        "userNs",
+      ),
+      callArgs: 12,
+      startRegs: 36,
+      affinity: 32,
+      name: 4,
+    });
     wide(V, pairs("start", "end", "offset", "gpa", "validEnd"));
     wide(S, pairs("gpa", "bytes"));
-    wide(H, pairs("gateArea", "tableBase", "blockBase", "arenaBase", "arenaGpa", "arenaMapped", "lwkBase", "mmapBase", "brkStart", "brkEnd", "stackTop", "stackLimit", "memoryBytes", "vvarAddress", "xsaveSize", "xcr0", "arenaSize", "tableSize", "blockSize", "startNs"));
+    wide(
+      H,
+      pairs(
+        "gateArea",
+        "tableBase",
+        "blockBase",
+        "arenaBase",
+        "arenaGpa",
+        "arenaMapped",
+        "lwkBase",
+        "mmapBase",
+        "brkStart",
+        "brkEnd",
+        "stackTop",
+        "stackLimit",
+        "memoryBytes",
+        "vvarAddress",
+        "xsaveSize",
+        "xcr0",
+        "arenaSize",
+        "tableSize",
+        "blockSize",
+        "startNs",
+      ),
+    );
     expect(C.exits - C.calls).toBeGreaterThan(NR_MAX);
     expect(Math.max(...Object.values(C))).toBeLessThan(COUNTER_WORDS);
   });

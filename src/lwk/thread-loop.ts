@@ -5,7 +5,26 @@
 import { EFAULT, EINTR, ENOSYS, ERESTARTNOHAND, ERESTARTSYS } from "../abi/errno.ts";
 import { EXIT, exitName, RUN } from "../abi/kvm.ts";
 import { NR, NR_MAX } from "../abi/nr.ts";
-import { BUS_ADRALN, BUS_ADRERR, FPE_INTDIV, ILL_ILLOPN, SA_RESTART, SEGV_ACCERR, SEGV_MAPERR, SI_KERNEL, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, TRAP_TRACE, defaultAction, signalBit } from "../abi/signal.ts";
+import {
+  BUS_ADRALN,
+  BUS_ADRERR,
+  FPE_INTDIV,
+  ILL_ILLOPN,
+  SA_RESTART,
+  SEGV_ACCERR,
+  SEGV_MAPERR,
+  SI_KERNEL,
+  SIGBUS,
+  SIGFPE,
+  SIGILL,
+  SIGKILL,
+  SIGSEGV,
+  SIGSTOP,
+  SIGTRAP,
+  TRAP_TRACE,
+  defaultAction,
+  signalBit,
+} from "../abi/signal.ts";
 import { wakeIndex } from "../host/gate.ts";
 import type { DeviceBus } from "../vmm/bus.ts";
 import type { GuestMemory } from "../vmm/guest-memory.ts";
@@ -163,7 +182,11 @@ export class ThreadLoop {
   private attend(): void {
     const { kernel } = this;
     const { state, signals, slot } = kernel;
-    if (state.i32[H.timedOut]) this.end(124, "margay: E_TIMEOUT: the program ran longer than --timeout allows: give it more time or find out what it waits for (--strace)\n");
+    if (state.i32[H.timedOut])
+      this.end(
+        124,
+        "margay: E_TIMEOUT: the program ran longer than --timeout allows: give it more time or find out what it waits for (--strace)\n",
+      );
     if (state.i32[H.stopping]) this.end(-1, "");
     for (;;) {
       const pending = signals.take(slot, ~signals.mask(slot));
@@ -297,7 +320,11 @@ export class ThreadLoop {
       }
     }
     if (result === FAULT.NONE) return;
-    if (result === FAULT.NOMEM) this.end(137, `margay: E_MEMORY_USED_UP: the virtual node has no memory left for the page at 0x${va.toString(16)}: give it more with --mem\n`);
+    if (result === FAULT.NOMEM)
+      this.end(
+        137,
+        `margay: E_MEMORY_USED_UP: the virtual node has no memory left for the page at 0x${va.toString(16)}: give it more with --mem\n`,
+      );
     const bus = result === FAULT.BUS;
     const signal = bus ? SIGBUS : SIGSEGV;
     const code = bus ? BUS_ADRERR : result === FAULT.ACCERR ? SEGV_ACCERR : SEGV_MAPERR;
@@ -323,4 +350,3 @@ export class ThreadLoop {
     this.end(125, report);
   }
 }
-

@@ -5,7 +5,18 @@ import type { Gate } from "../host/gate.ts";
 import { kick } from "../host/signals.ts";
 import type { GuestMemory } from "../vmm/guest-memory.ts";
 import { R } from "../vmm/vcpu.ts";
-import { THREAD_CPU, THREAD_EGID, THREAD_EUID, THREAD_GID, THREAD_NODE, THREAD_PID, THREAD_PPID, THREAD_TID, THREAD_UID, THREAD_YIELD_EXITS } from "./boot/layout.ts";
+import {
+  THREAD_CPU,
+  THREAD_EGID,
+  THREAD_EUID,
+  THREAD_GID,
+  THREAD_NODE,
+  THREAD_PID,
+  THREAD_PPID,
+  THREAD_TID,
+  THREAD_UID,
+  THREAD_YIELD_EXITS,
+} from "./boot/layout.ts";
 import type { Kernel } from "./kernel.ts";
 import { H, OFFSET, type State, T, THREAD } from "./state.ts";
 
@@ -224,7 +235,8 @@ export class Threads {
   allowed(record: number): number[] {
     const { state } = this;
     const result: number[] = [];
-    for (let cpu = 0; cpu < state.i32[H.cpuCount]!; cpu++) if (state.u32[record + T.affinity + (cpu >> 5)]! & (1 << (cpu & 31))) result.push(cpu);
+    for (let cpu = 0; cpu < state.i32[H.cpuCount]!; cpu++)
+      if (state.u32[record + T.affinity + (cpu >> 5)]! & (1 << (cpu & 31))) result.push(cpu);
     return result;
   }
 

@@ -2,7 +2,19 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { createGateArea, openGate } from "../host/gate.ts";
 import type { GuestMemory } from "../vmm/guest-memory.ts";
 import { R, type Vcpu } from "../vmm/vcpu.ts";
-import { type Flavour, FRAME_CS, FRAME_RFLAGS, FRAME_RIP, FRAME_RSP, FRAME_SIZE, FRAME_SS, STACK_TOP, TRAP_STUB_PAGE, USER_CS, USER_DS } from "./boot/layout.ts";
+import {
+  type Flavour,
+  FRAME_CS,
+  FRAME_RFLAGS,
+  FRAME_RIP,
+  FRAME_RSP,
+  FRAME_SIZE,
+  FRAME_SS,
+  STACK_TOP,
+  TRAP_STUB_PAGE,
+  USER_CS,
+  USER_DS,
+} from "./boot/layout.ts";
 import { IRET_STUB } from "./boot/stub.ts";
 import { H, State, T } from "./state.ts";
 import { UserState } from "./user-state.ts";
@@ -68,7 +80,12 @@ describe.each<Flavour>(["pvm", "textbook"])("after an exception (%s)", (flavour)
     user.resume();
     expect([registers[R.rip], registers[R.rsp]]).toEqual(stub);
     const f = frame();
-    expect([FRAME_RIP, FRAME_CS, FRAME_RSP, FRAME_SS].map((at) => f.getBigUint64(at, true))).toEqual([0x4000n, BigInt(USER_CS), 0x7000n, BigInt(USER_DS)]);
+    expect([FRAME_RIP, FRAME_CS, FRAME_RSP, FRAME_SS].map((at) => f.getBigUint64(at, true))).toEqual([
+      0x4000n,
+      BigInt(USER_CS),
+      0x7000n,
+      BigInt(USER_DS),
+    ]);
     expect(f.getBigUint64(FRAME_RFLAGS, true) & 0x202n).toBe(0x202n);
   });
 

@@ -5,7 +5,20 @@
  */
 import type { GuestMemory } from "../vmm/guest-memory.ts";
 import { R, type Vcpu } from "../vmm/vcpu.ts";
-import { type Flavour, FRAME_CS, FRAME_RFLAGS, FRAME_RIP, FRAME_RSP, FRAME_SIZE, FRAME_SS, STACK_TOP, TRAP_STUB_PAGE, TSS_PAGE, USER_CS, USER_DS } from "./boot/layout.ts";
+import {
+  type Flavour,
+  FRAME_CS,
+  FRAME_RFLAGS,
+  FRAME_RIP,
+  FRAME_RSP,
+  FRAME_SIZE,
+  FRAME_SS,
+  STACK_TOP,
+  TRAP_STUB_PAGE,
+  TSS_PAGE,
+  USER_CS,
+  USER_DS,
+} from "./boot/layout.ts";
 import { IRET_STUB, ripAfterStop } from "./boot/stub.ts";
 import { H, type State, T } from "./state.ts";
 

@@ -21,12 +21,22 @@ const THP_MALLOC = "glibc.malloc.hugetlb=1";
 export function runNative(options: RunOptions): void {
   const gate = openGate(createGateArea(), 0);
   const scratch = createScratch(gate);
-  const partition = choosePartition(readTopology("/", { caches: false, cores: false }), { cpus: options.cpus, numa: options.numa, mem: options.mem, hugetlb: options.pages.hostHuge });
+  const partition = choosePartition(readTopology("/", { caches: false, cores: false }), {
+    cpus: options.cpus,
+    numa: options.numa,
+    mem: options.mem,
+    hugetlb: options.pages.hostHuge,
+  });
   const mask = new Uint8Array(1024);
   for (const cpu of partition.cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
   scratch.u8.set(mask);
   gate.sys(NR.sched_setaffinity, 0, mask.length, scratch.address);
-  if (options.numa !== undefined) bindMemory(gate.sys, scratch, partition.nodes.map((n) => n.hostNode));
+  if (options.numa !== undefined)
+    bindMemory(
+      gate.sys,
+      scratch,
+      partition.nodes.map((n) => n.hostNode),
+    );
   // PR_SET_THP_DISABLE is inherited across exec: 4K pages for the baseline that wants them.
   if (!options.pages.hostHuge) gate.sys(NR.prctl, 41, 1, 0, 0, 0);
 
@@ -42,14 +52,19 @@ export function runNative(options: RunOptions): void {
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const) process.on(signal, forward);
   let timedOut = false;
-  const timer = options.timeoutSeconds === undefined ? null : setTimeout(() => {
-    timedOut = true;
-    child.kill("SIGKILL");
-  }, options.timeoutSeconds * 1000);
+  const timer =
+    options.timeoutSeconds === undefined
+      ? null
+      : setTimeout(() => {
+          timedOut = true;
+          child.kill("SIGKILL");
+        }, options.timeoutSeconds * 1000);
   let peak = { resident: 0, huge: 0 };
-  const sampler = options.stats ? setInterval(() => {
-    peak = sample(child.pid, peak);
-  }, 100) : null;
+  const sampler = options.stats
+    ? setInterval(() => {
+        peak = sample(child.pid, peak);
+      }, 100)
+    : null;
   child.on("error", (error: NodeJS.ErrnoException) => {
     const code = error.code === "ENOENT" ? "E_NOT_FOUND" : "E_NOT_EXECUTABLE";
     const failure = new MargayError(code, `cannot be started: ${error.code}`, { where: options.program });
@@ -60,7 +75,11 @@ export function runNative(options: RunOptions): void {
     if (timer) clearTimeout(timer);
     if (sampler) clearInterval(sampler);
     const exitCode = timedOut ? 124 : signal ? 128 + constants.signals[signal] : (code ?? 0);
-    if (timedOut) writeSync(2, "margay: E_TIMEOUT: the program ran longer than --timeout allows: give it more time or find out what it waits for (--strace)\n");
+    if (timedOut)
+      writeSync(
+        2,
+        "margay: E_TIMEOUT: the program ran longer than --timeout allows: give it more time or find out what it waits for (--strace)\n",
+      );
     if (options.stats) report(options, exitCode, Number(process.hrtime.bigint() - started) / 1e9, partition.cpus, peak);
     process.exit(exitCode);
   });
@@ -85,13 +104,24 @@ function sample(pid: number | undefined, peak: { resident: number; huge: number 
   }
 }
 
-function report(options: RunOptions, exitCode: number, wallSeconds: number, cpus: readonly number[], peak: { resident: number; huge: number }): void {
+function report(
+  options: RunOptions,
+  exitCode: number,
+  wallSeconds: number,
+  cpus: readonly number[],
+  peak: { resident: number; huge: number },
+): void {
   const paging = options.pages.hostHuge ? "2M" : "4K";
   if (typeof options.stats === "string") {
     const path = Buffer.from(options.stats, "latin1");
-    writeFileSync(path, `${JSON.stringify({ version: 1, native: true, exitCode, wallSeconds, paging, cpus, memory: { peakResidentBytes: peak.resident, peakBytesOn2M: peak.huge } }, null, 2)}\n`);
+    writeFileSync(
+      path,
+      `${JSON.stringify({ version: 1, native: true, exitCode, wallSeconds, paging, cpus, memory: { peakResidentBytes: peak.resident, peakBytesOn2M: peak.huge } }, null, 2)}\n`,
+    );
     return;
   }
-  writeSync(2, `margay: native, exit code ${exitCode} after ${wallSeconds.toFixed(3)} s, pages ${paging}, CPUs ${formatCpuList(cpus)}; resident at most ${(peak.resident / 2 ** 20).toFixed(1)} MiB, of it ${(peak.huge / 2 ** 20).toFixed(1)} MiB on 2M pages\n`);
+  writeSync(
+    2,
+    `margay: native, exit code ${exitCode} after ${wallSeconds.toFixed(3)} s, pages ${paging}, CPUs ${formatCpuList(cpus)}; resident at most ${(peak.resident / 2 ** 20).toFixed(1)} MiB, of it ${(peak.huge / 2 ** 20).toFixed(1)} MiB on 2M pages\n`,
+  );
 }
-

@@ -105,8 +105,18 @@ function slotRanges(state: State): Statistics["memory"]["ranges"] {
     const slot = (OFFSET.slots >> 2) + i * S.size;
     const kind = state.i32[slot + S.kind]!;
     const gpa = state.getU64(slot + S.gpa);
-    const host = kind === SLOT.TABLES ? state.getU64(H.tableBase) : kind === SLOT.ARENA ? state.getU64(H.arenaBase) + gpa - state.getU64(H.arenaGpa) : state.getU64(H.blockBase) + state.i32[slot + S.firstBlock]! * BLOCK;
-    ranges.push({ start: `0x${host.toString(16)}`, bytes: state.getU64(slot + S.bytes), kind: KINDS[kind]!, node: state.i32[slot + S.node]! });
+    const host =
+      kind === SLOT.TABLES
+        ? state.getU64(H.tableBase)
+        : kind === SLOT.ARENA
+          ? state.getU64(H.arenaBase) + gpa - state.getU64(H.arenaGpa)
+          : state.getU64(H.blockBase) + state.i32[slot + S.firstBlock]! * BLOCK;
+    ranges.push({
+      start: `0x${host.toString(16)}`,
+      bytes: state.getU64(slot + S.bytes),
+      kind: KINDS[kind]!,
+      node: state.i32[slot + S.node]!,
+    });
   }
   return ranges;
 }

@@ -57,7 +57,8 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   for (const [capability, name] of [[KVM_CAP_SYNC_REGS, "KVM_CAP_SYNC_REGS"]] as const) {
     if (!checkExtension(gate.sys, kvm, capability)) throw new MargayError("E_KVM_CAP", `this KVM has no ${name}`);
   }
-  if (options.hugetlb && freeInPool("/", BLOCK) === 0) throw new MargayError("E_HUGE_MISSING", "the pool of 2 MiB hugetlb pages has none free", { where: "--hugetlb" });
+  if (options.hugetlb && freeInPool("/", BLOCK) === 0)
+    throw new MargayError("E_HUGE_MISSING", "the pool of 2 MiB hugetlb pages has none free", { where: "--hugetlb" });
   const topology = readTopology("/", { caches: false, cores: false });
   const partition = choosePartition(topology, {
     cpus: options.cpus,
@@ -70,7 +71,10 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
   const state = State.create(gate.sys);
   fillState(state, gate, scratch, area, kvm, partition, topology, features, options);
   if (straceFd >= 0) state.i32[H.straceFd] = straceFd;
-  const layout = chooseLayout(options.aslr ? (bits) => new DataView(randomBytes(gate, scratch, 4).buffer).getUint32(0, true) % 2 ** bits : null, stackSize(state));
+  const layout = chooseLayout(
+    options.aslr ? (bits) => new DataView(randomBytes(gate, scratch, 4).buffer).getUint32(0, true) % 2 ** bits : null,
+    stackSize(state),
+  );
   state.setU64(H.lwkBase, layout.lwkBase);
   state.setU64(H.mmapBase, layout.mmapBase);
   state.setU64(H.stackTop, layout.stackTop);
@@ -86,7 +90,8 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
 
   const { space } = parts;
   const target: LoadTarget = {
-    mmap: (address, length, prot, flags, fd, offset, path) => space.mmap(address, length, prot, flags, fd, offset, path, path === "[stack]" ? NAME.STACK : NAME.NONE),
+    mmap: (address, length, prot, flags, fd, offset, path) =>
+      space.mmap(address, length, prot, flags, fd, offset, path, path === "[stack]" ? NAME.STACK : NAME.NONE),
     munmap: (address, length) => space.munmap(address, length),
     mprotect: (address, length, prot) => space.mprotect(address, length, prot),
     poke: (address, bytes) => space.poke(address, bytes),
@@ -143,7 +148,11 @@ export function startVirtualNode(options: RunOptions, straceFd: number): never {
     return carrier.serve();
   } catch (error) {
     const details = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-    return endFrom(carrier.kernel, 125, `margay: E_INTERNAL: ${details.split("\n")[0]}: this is a mistake in margay; please report it\n${details}\n`);
+    return endFrom(
+      carrier.kernel,
+      125,
+      `margay: E_INTERNAL: ${details.split("\n")[0]}: this is a mistake in margay; please report it\n${details}\n`,
+    );
   }
 }
 
@@ -159,7 +168,8 @@ function cpuFeatures(leaves: Uint8Array): CpuFeatures {
   const view = new DataView(leaves.buffer, leaves.byteOffset, leaves.byteLength);
   const leaf = (number: number, index = 0): readonly number[] => {
     for (let at = 8; at + 40 <= leaves.length; at += 40) {
-      if (view.getUint32(at, true) === number && view.getUint32(at + 4, true) === index) return [12, 16, 20, 24].map((o) => view.getUint32(at + o, true));
+      if (view.getUint32(at, true) === number && view.getUint32(at + 4, true) === index)
+        return [12, 16, 20, 24].map((o) => view.getUint32(at + o, true));
     }
     return [0, 0, 0, 0];
   };
@@ -174,7 +184,17 @@ function cpuFeatures(leaves: Uint8Array): CpuFeatures {
 }
 
 /** Numbers of the virtual node, its address ranges on the host, its first memory slot. */
-function fillState(state: State, gate: Gate, scratch: Scratch, area: number, kvm: number, partition: Partition, topology: Topology, features: CpuFeatures, options: RunOptions): void {
+function fillState(
+  state: State,
+  gate: Gate,
+  scratch: Scratch,
+  area: number,
+  kvm: number,
+  partition: Partition,
+  topology: Topology,
+  features: CpuFeatures,
+  options: RunOptions,
+): void {
   const { sys } = gate;
   const { i32 } = state;
   i32[H.pid] = sys(NR.getpid);

@@ -54,7 +54,13 @@ describe("DeviceBus", () => {
     const bus = new DeviceBus();
     const device = new Recorder();
     bus.attach(BASE, 16, device);
-    for (const [address, size] of [[BASE - 1, 1], [BASE - 1, 8], [BASE + 16, 1], [BASE + 12, 8]] as const) expect(bus.access(exit(BigInt(address), size, 1n)), `${address - BASE}`).toBe(false);
+    for (const [address, size] of [
+      [BASE - 1, 1],
+      [BASE - 1, 8],
+      [BASE + 16, 1],
+      [BASE + 12, 8],
+    ] as const)
+      expect(bus.access(exit(BigInt(address), size, 1n)), `${address - BASE}`).toBe(false);
     expect(bus.access(exit(2n ** 64n - 8n, 8, 1n))).toBe(false);
     expect(bus.access(exit(BigInt(BASE), 16, 1n))).toBe(false);
     expect(device.seen).toEqual([]);
@@ -63,7 +69,15 @@ describe("DeviceBus", () => {
   it("should refuse ranges that are empty or taken, and give a closed one to the next", () => {
     const bus = new DeviceBus();
     const first = bus.attach(BASE, 4096, new Recorder());
-    for (const [start, size] of [[BASE, 4096], [BASE + 4095, 1], [BASE - 1, 2], [BASE - 10, 10_000], [BASE + 8192, 0], [BASE + 8192, -1], [BASE + 8192, Number.NaN]] as const) {
+    for (const [start, size] of [
+      [BASE, 4096],
+      [BASE + 4095, 1],
+      [BASE - 1, 2],
+      [BASE - 10, 10_000],
+      [BASE + 8192, 0],
+      [BASE + 8192, -1],
+      [BASE + 8192, Number.NaN],
+    ] as const) {
       expect(() => bus.attach(start, size, new Recorder())).toThrow(RangeError);
     }
     const left = bus.attach(BASE - 4096, 4096, new Recorder());

@@ -25,7 +25,8 @@ export class DeviceBus {
   /** Puts a device at [start, start + size). Throws RangeError when the range is taken. Returns what takes it off again. */
   attach(start: number, size: number, device: MmioDevice): { close(): void } {
     const range: Range = { start, end: start + size, device };
-    if (!(size > 0) || this.ranges.some((r) => start < r.end && r.start < range.end)) throw new RangeError(`bus range 0x${start.toString(16)} of ${size} bytes is empty or taken`);
+    if (!(size > 0) || this.ranges.some((r) => start < r.end && r.start < range.end))
+      throw new RangeError(`bus range 0x${start.toString(16)} of ${size} bytes is empty or taken`);
     this.ranges.push(range);
     return {
       close: () => {

@@ -1,5 +1,16 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { COMPANION_WORDS, PageTables, PTE_ACCESSED, PTE_HELD, PTE_LARGE, PTE_NX_HIGH, PTE_PRESENT, PTE_USER, PTE_WRITE, WINDOW } from "./page-table.ts";
+import {
+  COMPANION_WORDS,
+  PageTables,
+  PTE_ACCESSED,
+  PTE_HELD,
+  PTE_LARGE,
+  PTE_NX_HIGH,
+  PTE_PRESENT,
+  PTE_USER,
+  PTE_WRITE,
+  WINDOW,
+} from "./page-table.ts";
 
 const PAGE = 4096;
 const TABLES = 64;

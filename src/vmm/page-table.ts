@@ -50,7 +50,12 @@ export class PageTables {
   flags = 0;
   executable = false;
 
-  constructor(memory: TableView, root: number, allocate: (pages: number) => number, publishTop: (index: number, low: number, high: number) => void) {
+  constructor(
+    memory: TableView,
+    root: number,
+    allocate: (pages: number) => number,
+    publishTop: (index: number, low: number, high: number) => void,
+  ) {
     this.memory = memory;
     this.root = root;
     this.allocate = allocate;
@@ -161,7 +166,10 @@ export class PageTables {
     const high = this.tables[word + 1]!;
     this.executable = (high & PTE_NX_HIGH) === 0;
     const frame = (high & ADDRESS_HIGH) * TWO_32;
-    this.gpa = this.flags & PTE_LARGE ? frame + ((this.flags & 0xffe0_0000) >>> 0) + (va % WINDOW) : frame + ((this.flags & ADDRESS_LOW) >>> 0) + (va % 4096);
+    this.gpa =
+      this.flags & PTE_LARGE
+        ? frame + ((this.flags & 0xffe0_0000) >>> 0) + (va % WINDOW)
+        : frame + ((this.flags & ADDRESS_LOW) >>> 0) + (va % 4096);
     return true;
   }
 }

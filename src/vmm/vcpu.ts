@@ -144,7 +144,9 @@ export class Vcpu {
 
   /** XSAVE area in the CPU's own layout, `size` bytes (KVM_CAP_XSAVE2, or 4096). */
   xsave(size: number): Uint8Array {
-    return size > 4096 ? this.ioctl(K.KVM_GET_XSAVE2, "KVM_GET_XSAVE2", null, size) : this.ioctl(K.KVM_GET_XSAVE, "KVM_GET_XSAVE", null, 4096);
+    return size > 4096
+      ? this.ioctl(K.KVM_GET_XSAVE2, "KVM_GET_XSAVE2", null, size)
+      : this.ioctl(K.KVM_GET_XSAVE, "KVM_GET_XSAVE", null, 4096);
   }
 
   setXsave(area: Uint8Array): void {
@@ -157,7 +159,18 @@ export class Vcpu {
     if (!this.prepared) this.ioctl(K.KVM_SET_CPUID2, "KVM_SET_CPUID2", s.cpuid);
     this.prepared = true;
     const sregs = this.sregs();
-    const segment = (offset: number, base: bigint, limit: number, selector: number, type: number, dpl: number, db: number, system: number, l: number, g: number) => {
+    const segment = (
+      offset: number,
+      base: bigint,
+      limit: number,
+      selector: number,
+      type: number,
+      dpl: number,
+      db: number,
+      system: number,
+      l: number,
+      g: number,
+    ) => {
       sregs.setBigUint64(offset, base, true);
       sregs.setUint32(offset + 8, limit, true);
       sregs.setUint16(offset + 12, selector, true);
@@ -217,4 +230,3 @@ export class Vcpu {
     return Math.max(0, this.gate.sys(NR.ioctl, this.fd, K.KVM_GET_TSC_KHZ, 0));
   }
 }
-

@@ -195,7 +195,8 @@ class Model {
       }
       if (window.locate(va, false) >= 0) expect.fail(`page ${page - BASE} may be read`);
       const gpa = space.heldPage(va);
-      const seen = gpa < 0 ? 0 : new DataView(memory.chunk(gpa).buffer, memory.chunk(gpa).byteOffset + memory.chunkOffset(gpa)).getUint32(0, true);
+      const seen =
+        gpa < 0 ? 0 : new DataView(memory.chunk(gpa).buffer, memory.chunk(gpa).byteOffset + memory.chunkOffset(gpa)).getUint32(0, true);
       if (seen !== (p?.tag ?? 0)) expect(seen, `hidden page ${page - BASE}`).toBe(p?.tag ?? 0);
     }
   }

@@ -354,7 +354,9 @@ describe("private file mappings", () => {
   it("should hold the file's bytes, zeros to the end of its last page, and SIGBUS behind it", () => {
     const fd = file(pages(3).subarray(0, 2 * PAGE + 100));
     expect(t.space.mmap(AT, 5 * PAGE, 1, M.MAP_PRIVATE | M.MAP_FIXED, fd, PAGE, "/some/file")).toBe(AT);
-    expect(t.window.bytes(AT, 2 * PAGE)).toEqual(new Uint8Array([...new Uint8Array(PAGE).fill(2), ...new Uint8Array(100).fill(3), ...new Uint8Array(PAGE - 100)]));
+    expect(t.window.bytes(AT, 2 * PAGE)).toEqual(
+      new Uint8Array([...new Uint8Array(PAGE).fill(2), ...new Uint8Array(100).fill(3), ...new Uint8Array(PAGE - 100)]),
+    );
     expect(t.space.fault(AT + 2 * PAGE, false, false)).toBe(FAULT.BUS);
     expect(t.window.locate(AT + 2 * PAGE, false)).toBe(-1);
     expect(t.space.files.describe(t.space.mappings.at(AT)!.file - 1).path).toBe("/some/file");
@@ -470,7 +472,9 @@ describe("shared file mappings", () => {
     t.window.setU8(big + 3, 44);
     const moved = mremap(t.space, big, 70 * MIB, 75 * MIB, M.MREMAP_MAYMOVE, 0);
     expect(moved).toBeGreaterThan(0);
-    expect([t.window.u8(moved), t.window.u8(moved + 3), t.window.u8(moved + PAGE), t.window.u8(moved + 75 * MIB - 1)]).toEqual([1, 44, 2, 0]);
+    expect([t.window.u8(moved), t.window.u8(moved + 3), t.window.u8(moved + PAGE), t.window.u8(moved + 75 * MIB - 1)]).toEqual([
+      1, 44, 2, 0,
+    ]);
     const back = Buffer.alloc(1);
     readSync(fd, back, 0, 1, 3);
     expect(back[0]).toBe(1);

@@ -8,7 +8,20 @@ import { NR } from "../../abi/nr.ts";
 import type { Sys } from "../../host/gate.ts";
 import type { Scratch } from "../../host/memory.ts";
 import type { GuestMemory } from "../../vmm/guest-memory.ts";
-import { COMPANION_WORDS, PTE_ACCESSED, PTE_DIRTY, PTE_HELD, PTE_HOLLOW, PTE_LARGE, PTE_NX_HIGH, PTE_PRESENT, PTE_USER, PTE_WRITE, type PageTables, WINDOW } from "../../vmm/page-table.ts";
+import {
+  COMPANION_WORDS,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_HELD,
+  PTE_HOLLOW,
+  PTE_LARGE,
+  PTE_NX_HIGH,
+  PTE_PRESENT,
+  PTE_USER,
+  PTE_WRITE,
+  type PageTables,
+  WINDOW,
+} from "../../vmm/page-table.ts";
 import { GuestError } from "../guest-error.ts";
 import { H, type State } from "../state.ts";
 import { Arena } from "./arena.ts";
@@ -97,11 +110,29 @@ export class AddressSpace {
   // ---- mmap -------------------------------------------------------------------------------------------------------
 
   /** mmap(2). `fd` is a host descriptor (-1: anonymous); `path` is what /proc/self/maps shows. Returns the address or -errno. */
-  mmap(address: number, length: number, prot: number, flags: number, fd: number, offset: number, path: string | null, name: number = NAME.NONE): number {
+  mmap(
+    address: number,
+    length: number,
+    prot: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    path: string | null,
+    name: number = NAME.NONE,
+  ): number {
     return this.locked(() => this.mmapLocked(address, length, prot, flags, fd, offset, path, name));
   }
 
-  mmapLocked(address: number, length: number, prot: number, flags: number, fd: number, offset: number, path: string | null, name: number): number {
+  mmapLocked(
+    address: number,
+    length: number,
+    prot: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    path: string | null,
+    name: number,
+  ): number {
     const type = flags & M.MAP_TYPE;
     if (type !== M.MAP_PRIVATE && type !== M.MAP_SHARED && type !== M.MAP_SHARED_VALIDATE) return -EINVAL;
     if (length === 0 || offset % PAGE !== 0) return -EINVAL;
@@ -156,7 +187,12 @@ export class AddressSpace {
       start,
       end: start + size,
       prot: prot & 7,
-      flags: (shared ? VF.SHARED : 0) | (mayWrite ? VF.MAYWRITE : 0) | (flags & M.MAP_STACK ? VF.STACK : 0) | (flags & M.MAP_NORESERVE ? VF.NORESERVE : 0) | (kind === KIND.COPY && prot & M.PROT_WRITE ? VF.DIRTIED : 0),
+      flags:
+        (shared ? VF.SHARED : 0) |
+        (mayWrite ? VF.MAYWRITE : 0) |
+        (flags & M.MAP_STACK ? VF.STACK : 0) |
+        (flags & M.MAP_NORESERVE ? VF.NORESERVE : 0) |
+        (kind === KIND.COPY && prot & M.PROT_WRITE ? VF.DIRTIED : 0),
       kind,
       file,
       offset: file ? offset : 0,
@@ -274,7 +310,8 @@ export class AddressSpace {
           return error;
         }
       }
-      if (next - va === WINDOW && this.state.i32[H.guestHuge]) this.tables.setLeaf(entry, gpa, lowBits(m.prot, PTE_HELD) | PTE_LARGE, highBits(m.prot));
+      if (next - va === WINDOW && this.state.i32[H.guestHuge])
+        this.tables.setLeaf(entry, gpa, lowBits(m.prot, PTE_HELD) | PTE_LARGE, highBits(m.prot));
       else {
         const table = this.tables.tableOf(entry, true);
         const low = lowBits(m.prot, PTE_HELD);
@@ -287,7 +324,8 @@ export class AddressSpace {
       va = next;
     }
     if (m.kind === KIND.ANON && m.prot && freshBlocks * M.BLOCK_SIZE >= EAGER_BYTES && !(m.flags & (VF.LAZY | VF.STACK))) {
-      for (const [first, count] of fresh) if (this.blocks.populate(this.blocks.hostAddress(first), count * M.BLOCK_SIZE) < 0) return -ENOMEM;
+      for (const [first, count] of fresh)
+        if (this.blocks.populate(this.blocks.hostAddress(first), count * M.BLOCK_SIZE) < 0) return -ENOMEM;
     }
     return 0;
   }
@@ -652,7 +690,16 @@ export class AddressSpace {
       if (newEnd < oldEnd) this.removeLocked(newEnd, oldEnd);
       else if (newEnd > oldEnd) {
         if (!this.mappings.free(oldEnd, newEnd)) return current;
-        const result = this.mmapLocked(oldEnd, newEnd - oldEnd, M.PROT_READ | M.PROT_WRITE, M.MAP_PRIVATE | M.MAP_ANONYMOUS | M.MAP_FIXED, -1, 0, null, NAME.HEAP);
+        const result = this.mmapLocked(
+          oldEnd,
+          newEnd - oldEnd,
+          M.PROT_READ | M.PROT_WRITE,
+          M.MAP_PRIVATE | M.MAP_ANONYMOUS | M.MAP_FIXED,
+          -1,
+          0,
+          null,
+          NAME.HEAP,
+        );
         if (result < 0) return current;
       }
       state.setU64(H.brkEnd, address);
@@ -725,4 +772,3 @@ export class AddressSpace {
     this.promoteEdges(start, end);
   }
 }
-

@@ -25,10 +25,13 @@ export function madvise(space: AddressSpace, address: number, length: number, ad
       });
     case M.MADV_POPULATE_READ:
     case M.MADV_POPULATE_WRITE:
-      return each(space, address, end, (m, from, to) => (m.prot & (advice === M.MADV_POPULATE_WRITE ? M.PROT_WRITE : M.PROT_READ) ? populate(space, m, from, to) : -EINVAL));
+      return each(space, address, end, (m, from, to) =>
+        m.prot & (advice === M.MADV_POPULATE_WRITE ? M.PROT_WRITE : M.PROT_READ) ? populate(space, m, from, to) : -EINVAL,
+      );
     case M.MADV_REMOVE:
       return each(space, address, end, (m, from, to) => {
-        if (m.kind === KIND.ARENA && m.flags & VF.SHARED) return space.sys(NR.madvise, space.arena.hostAddress(m.gpa + (from - m.start)), to - from, M.MADV_REMOVE);
+        if (m.kind === KIND.ARENA && m.flags & VF.SHARED)
+          return space.sys(NR.madvise, space.arena.hostAddress(m.gpa + (from - m.start)), to - from, M.MADV_REMOVE);
         return m.kind === KIND.ANON && m.flags & VF.SHARED ? drop(space, from, to) : -EINVAL;
       });
     case M.MADV_NORMAL:
@@ -101,7 +104,10 @@ function drop(space: AddressSpace, from: number, to: number): number {
   const words = space.memory.tables;
   for (let va = from; va < to; ) {
     const entry = space.tables.directoryEntry(va, false);
-    const next = Math.min(to, entry < 0 ? Math.floor(va / 0x4000_0000) * 0x4000_0000 + 0x4000_0000 : Math.floor(va / WINDOW) * WINDOW + WINDOW);
+    const next = Math.min(
+      to,
+      entry < 0 ? Math.floor(va / 0x4000_0000) * 0x4000_0000 + 0x4000_0000 : Math.floor(va / WINDOW) * WINDOW + WINDOW,
+    );
     if (entry >= 0 && words[entry]) {
       const block = words[entry + COMPANION_WORDS + 1]! - 1;
       if (block >= 0) {
@@ -140,7 +146,11 @@ export function msync(space: AddressSpace, address: number, length: number, flag
   const end = address + Math.ceil(length / PAGE) * PAGE;
   if (end > USER_END) return -ENOMEM;
   if (end === address) return 0;
-  return each(space, address, end, (m, from, to) => (m.kind === KIND.ARENA && m.flags & VF.SHARED ? space.sys(NR.msync, space.arena.hostAddress(m.gpa + (from - m.start)), to - from, flags) : 0));
+  return each(space, address, end, (m, from, to) =>
+    m.kind === KIND.ARENA && m.flags & VF.SHARED
+      ? space.sys(NR.msync, space.arena.hostAddress(m.gpa + (from - m.start)), to - from, flags)
+      : 0,
+  );
 }
 
 /** mincore(2): one byte per page, 1 where memory is there. Null when part of the range is not mapped. */

@@ -2,7 +2,23 @@
  * The pool of 2 MiB blocks behind all private memory. Invariant: a page of a block that no page-table entry holds is zero.
  * Memory slots are added to the virtual machine as the pool grows, because KVM's time for a slot grows with its size.
  */
-import { BLOCK_SIZE, MADV_DONTNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_WRITE, MAP_ANONYMOUS, MAP_FIXED, MAP_HUGE_2MB, MAP_HUGETLB, MAP_NORESERVE, MAP_PRIVATE, MPOL_BIND, PROT_EXEC, PROT_READ, PROT_WRITE } from "../../abi/mman.ts";
+import {
+  BLOCK_SIZE,
+  MADV_DONTNEED,
+  MADV_HUGEPAGE,
+  MADV_NOHUGEPAGE,
+  MADV_POPULATE_WRITE,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_HUGE_2MB,
+  MAP_HUGETLB,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MPOL_BIND,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+} from "../../abi/mman.ts";
 import { EINTR } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
 import type { Sys } from "../../host/gate.ts";

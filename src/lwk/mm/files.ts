@@ -21,7 +21,13 @@ export interface FileIdentity {
 export function identify(sys: Sys, scratch: Scratch, fd: number): FileIdentity | null {
   if (sys(NR.fstat, fd, scratch.address) < 0) return null;
   const v = scratch.view;
-  return { device: v.getBigUint64(0, true), inode: v.getBigUint64(8, true), mode: v.getUint32(24, true), size: Number(v.getBigInt64(48, true)), rdev: v.getBigUint64(40, true) };
+  return {
+    device: v.getBigUint64(0, true),
+    inode: v.getBigUint64(8, true),
+    mode: v.getUint32(24, true),
+    size: Number(v.getBigInt64(48, true)),
+    rdev: v.getBigUint64(40, true),
+  };
 }
 
 export class MappedFiles {

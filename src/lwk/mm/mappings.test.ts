@@ -14,7 +14,19 @@ function table(): Mappings {
 }
 
 function row(start: number, end: number, more: Partial<Mapping> = {}): Mapping {
-  return { start: start * PAGE, end: end * PAGE, prot: 3, flags: VF.MAYWRITE, kind: KIND.ANON, file: 0, offset: 0, gpa: 0, validEnd: 0, name: NAME.NONE, ...more };
+  return {
+    start: start * PAGE,
+    end: end * PAGE,
+    prot: 3,
+    flags: VF.MAYWRITE,
+    kind: KIND.ANON,
+    file: 0,
+    offset: 0,
+    gpa: 0,
+    validEnd: 0,
+    name: NAME.NONE,
+    ...more,
+  };
 }
 
 function rows(m: Mappings): Mapping[] {
@@ -24,7 +36,18 @@ function rows(m: Mappings): Mapping[] {
 describe("Mappings", () => {
   it("should keep rows of every field, with addresses above 4 GiB", () => {
     const m = table();
-    const one: Mapping = { start: 0x7f12_3456_7000, end: 0x7f12_3456_9000, prot: 5, flags: 0x7f, kind: KIND.COPY, file: 4096, offset: 2 ** 52, gpa: 2 ** 50 + PAGE, validEnd: 0x7f12_3456_8000, name: NAME.STACK };
+    const one: Mapping = {
+      start: 0x7f12_3456_7000,
+      end: 0x7f12_3456_9000,
+      prot: 5,
+      flags: 0x7f,
+      kind: KIND.COPY,
+      file: 4096,
+      offset: 2 ** 52,
+      gpa: 2 ** 50 + PAGE,
+      validEnd: 0x7f12_3456_8000,
+      name: NAME.STACK,
+    };
     m.insert(one);
     expect(rows(m)).toEqual([one]);
     expect(m.at(one.start)).toEqual(one);
@@ -56,7 +79,8 @@ describe("Mappings", () => {
 
   it("should join file mappings only where the file goes on", () => {
     const m = table();
-    const arena = (start: number, end: number, offset: number, gpa: number): Mapping => row(start, end, { kind: KIND.ARENA, file: 1, offset: offset * PAGE, gpa: gpa * PAGE });
+    const arena = (start: number, end: number, offset: number, gpa: number): Mapping =>
+      row(start, end, { kind: KIND.ARENA, file: 1, offset: offset * PAGE, gpa: gpa * PAGE });
     m.insert(arena(10, 12, 5, 100));
     m.insert(arena(12, 13, 7, 102));
     expect(rows(m)).toEqual([arena(10, 13, 5, 100)]);
@@ -70,7 +94,10 @@ describe("Mappings", () => {
     const m = table();
     m.insert(row(10, 20, { kind: KIND.ARENA, file: 2, offset: PAGE, gpa: 50 * PAGE }));
     m.splitAt(14 * PAGE);
-    expect(rows(m)).toEqual([row(10, 14, { kind: KIND.ARENA, file: 2, offset: PAGE, gpa: 50 * PAGE }), row(14, 20, { kind: KIND.ARENA, file: 2, offset: 5 * PAGE, gpa: 54 * PAGE })]);
+    expect(rows(m)).toEqual([
+      row(10, 14, { kind: KIND.ARENA, file: 2, offset: PAGE, gpa: 50 * PAGE }),
+      row(14, 20, { kind: KIND.ARENA, file: 2, offset: 5 * PAGE, gpa: 54 * PAGE }),
+    ]);
     m.joinAround(14 * PAGE, 14 * PAGE);
     expect(m.count).toBe(1);
   });
@@ -96,7 +123,12 @@ describe("Mappings", () => {
   });
 
   it("should agree with a map of pages, whatever is inserted, removed and split", () => {
-    const operation = fc.record({ op: fc.constantFrom("insert", "remove", "split", "gap"), at: fc.integer({ min: 1, max: 60 }), count: fc.integer({ min: 1, max: 12 }), prot: fc.constantFrom(0, 1, 3) });
+    const operation = fc.record({
+      op: fc.constantFrom("insert", "remove", "split", "gap"),
+      at: fc.integer({ min: 1, max: 60 }),
+      count: fc.integer({ min: 1, max: 12 }),
+      prot: fc.constantFrom(0, 1, 3),
+    });
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
         const m = table();
@@ -118,14 +150,16 @@ describe("Mappings", () => {
             m.joinAround((at - 1) * PAGE, (at + 1) * PAGE);
           } else if (op === "gap") {
             let best = -1;
-            for (let start = 80 - count; start >= 1 && best < 0; start--) if (Array.from({ length: count }, (_, i) => model[start + i]).every((p) => p === undefined)) best = start * PAGE;
+            for (let start = 80 - count; start >= 1 && best < 0; start--)
+              if (Array.from({ length: count }, (_, i) => model[start + i]).every((p) => p === undefined)) best = start * PAGE;
             expect(m.gap(count * PAGE, PAGE, 80 * PAGE, PAGE)).toBe(best);
           }
           // Rows are sorted, do not overlap, say what the model says, and equal neighbours are one row.
           const seen: (number | undefined)[] = [];
           let last: Mapping | null = null;
           for (const r of rows(m)) {
-            if (r.end <= r.start || (last && (r.start < last.end || (r.start === last.end && r.prot === last.prot)))) expect.fail(`rows ${JSON.stringify(last)} and ${JSON.stringify(r)}`);
+            if (r.end <= r.start || (last && (r.start < last.end || (r.start === last.end && r.prot === last.prot))))
+              expect.fail(`rows ${JSON.stringify(last)} and ${JSON.stringify(r)}`);
             for (let page = r.start / PAGE; page < r.end / PAGE; page++) seen[page] = r.prot;
             last = r;
           }

@@ -154,7 +154,8 @@ export class Mappings {
     if (index + 1 >= this.count) return;
     const a = this.get(index);
     const b = this.get(index + 1);
-    if (a.end !== b.start || a.prot !== b.prot || a.flags !== b.flags || a.kind !== b.kind || a.file !== b.file || a.name !== b.name) return;
+    if (a.end !== b.start || a.prot !== b.prot || a.flags !== b.flags || a.kind !== b.kind || a.file !== b.file || a.name !== b.name)
+      return;
     if (a.kind === KIND.BOOT) return;
     if (a.kind !== KIND.ANON && (b.offset - a.offset !== b.start - a.start || a.validEnd !== b.validEnd)) return;
     if (a.kind === KIND.ARENA && b.gpa - a.gpa !== b.start - a.start) return;

@@ -90,7 +90,12 @@ export class TestSpace {
     state.setU64(H.mmapBase, MMAP_BASE);
     const scratch = createScratch(gate);
     this.memory = new GuestMemory(layout);
-    this.tables = new PageTables(this.memory, 1, (pages) => takeTablePages(state, pages), () => undefined);
+    this.tables = new PageTables(
+      this.memory,
+      1,
+      (pages) => takeTablePages(state, pages),
+      () => undefined,
+    );
     this.space = new AddressSpace(state, this.memory, this.tables, this.answering(scratch), scratch);
     this.window = new GuestWindow(this.space, gate, createScratch(gate));
   }
@@ -136,12 +141,13 @@ export class TestSpace {
           const low = words[entry]!;
           const va = (a * 2 ** 18 + b * 512 + c) * WINDOW;
           const check = (gpa: number, page: number): void => {
-            if (block < 0 || gpa !== BLOCK_GPA + block * BLOCK_SIZE + page * PAGE) throw new Error(`page ${page} of window 0x${va.toString(16)} (block ${block}) is at 0x${gpa.toString(16)}`);
+            if (block < 0 || gpa !== BLOCK_GPA + block * BLOCK_SIZE + page * PAGE)
+              throw new Error(`page ${page} of window 0x${va.toString(16)} (block ${block}) is at 0x${gpa.toString(16)}`);
             held.add(page);
           };
           if (low & PTE_LARGE) {
             if (!(low & PTE_HELD)) throw new Error(`large entry of window 0x${va.toString(16)} holds nothing`);
-            for (let i = 0; i < 512; i++) check(words[entry + 1]! % 2 ** 20 * 2 ** 32 + ((low & 0xffe0_0000) >>> 0) + i * PAGE, i);
+            for (let i = 0; i < 512; i++) check((words[entry + 1]! % 2 ** 20) * 2 ** 32 + ((low & 0xffe0_0000) >>> 0) + i * PAGE, i);
           } else if (low & PTE_PRESENT) {
             const table = (low >>> 12) * 1024;
             for (let i = 0; i < 512; i++) {
@@ -174,12 +180,14 @@ export class TestSpace {
     if (owned.size !== this.blocksUsed) throw new Error(`${this.blocksUsed} blocks are used, ${owned.size} belong to windows`);
     for (let block = 0; block < state.i32[H.blocksMapped]!; block++) {
       const held = owned.get(block);
-      if ((state.u8[OFFSET.blocks + block] === 1) !== (held !== undefined)) throw new Error(`block ${block}: its mark in the pool is wrong`);
+      if ((state.u8[OFFSET.blocks + block] === 1) !== (held !== undefined))
+        throw new Error(`block ${block}: its mark in the pool is wrong`);
       if (!this.everOwned.has(block)) continue;
       const bytes = Buffer.from(viewMemory(this.space.blocks.hostAddress(block), BLOCK_SIZE));
       for (let page = 0; page < 512; page++) {
         if (held?.has(page)) continue;
-        if (bytes.compare(zeros, 0, PAGE, page * PAGE, (page + 1) * PAGE) !== 0) throw new Error(`page ${page} of block ${block} is not held and not zero`);
+        if (bytes.compare(zeros, 0, PAGE, page * PAGE, (page + 1) * PAGE) !== 0)
+          throw new Error(`page ${page} of block ${block} is not held and not zero`);
       }
     }
   }

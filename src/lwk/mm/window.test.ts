@@ -52,7 +52,13 @@ describe("numbers", () => {
   it("should be little-endian, and the same within a page and across two", () => {
     for (const va of [AT, AT + PAGE - 1, AT + PAGE - 3, AT + PAGE - 4, AT + PAGE - 7, AT + PAGE - 8, AT + 3]) {
       w.setBig(va, 0x8877_6655_4433_2211n);
-      expect([w.u8(va), w.u16(va), w.u32(va), w.u64(va) > 2 ** 63, w.big(va)]).toEqual([0x11, 0x2211, 0x4433_2211, true, 0x8877_6655_4433_2211n]);
+      expect([w.u8(va), w.u16(va), w.u32(va), w.u64(va) > 2 ** 63, w.big(va)]).toEqual([
+        0x11,
+        0x2211,
+        0x4433_2211,
+        true,
+        0x8877_6655_4433_2211n,
+      ]);
       expect([...w.bytes(va, 8)]).toEqual([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
       w.setU32(va, 0xfffe_fdfc);
       expect([w.u32(va), w.i32(va)]).toEqual([0xfffe_fdfc, 0xfffe_fdfc | 0]);
@@ -82,14 +88,28 @@ describe("what is not the program's", () => {
 
   it.each(NOWHERE)("should be EFAULT at %s, for every way in", (_name, va) => {
     expect(w.locate(va, false)).toBe(-1);
-    const ways = [() => w.u8(va), () => w.u64(va), () => w.big(va), () => w.setU8(va, 1), () => w.setBig(va, 1n), () => w.bytes(va, 16), () => w.write(va, new Uint8Array(16)), () => w.read(va, new Uint8Array(16)), () => w.string(va), () => w.host(va, 16, false)];
+    const ways = [
+      () => w.u8(va),
+      () => w.u64(va),
+      () => w.big(va),
+      () => w.setU8(va, 1),
+      () => w.setBig(va, 1n),
+      () => w.bytes(va, 16),
+      () => w.write(va, new Uint8Array(16)),
+      () => w.read(va, new Uint8Array(16)),
+      () => w.string(va),
+      () => w.host(va, 16, false),
+    ];
     for (const way of ways) expect(errno(way)).toBe(EFAULT);
     expect(w.segments(va, 2 ** 63, true)).toBe(0);
   });
 
-  it.each([2 ** 63, Number(2n ** 64n - 1n), 2 ** 47, USER_END, USER_END - AT + 1, Number.NaN, -1, Number.POSITIVE_INFINITY])("should be EFAULT for bytes of length %s", (length) => {
-    expect(errno(() => w.bytes(AT, length))).toBe(EFAULT);
-  });
+  it.each([2 ** 63, Number(2n ** 64n - 1n), 2 ** 47, USER_END, USER_END - AT + 1, Number.NaN, -1, Number.POSITIVE_INFINITY])(
+    "should be EFAULT for bytes of length %s",
+    (length) => {
+      expect(errno(() => w.bytes(AT, length))).toBe(EFAULT);
+    },
+  );
 
   it("should end where the mapping ends, also for lengths of 2^63", () => {
     expect(w.segments(AT + 100, 2 ** 63, true)).toBe(PAGE - 100);
@@ -199,7 +219,11 @@ describe("file-arena memory", () => {
     w.setBig(AT + PAGE - 4, 0x1122_3344_5566_7788n);
     expect(w.big(AT + PAGE - 4)).toBe(0x1122_3344_5566_7788n);
     w.setU8(AT + 2 * PAGE + 9, 0);
-    expect(w.string(AT + 2 * PAGE)).toBe(Buffer.alloc(3 * PAGE, "abc").subarray(2 * PAGE, 2 * PAGE + 9).toString());
+    expect(w.string(AT + 2 * PAGE)).toBe(
+      Buffer.alloc(3 * PAGE, "abc")
+        .subarray(2 * PAGE, 2 * PAGE + 9)
+        .toString(),
+    );
     expect(w.segments(AT, 3 * PAGE, true)).toBe(3 * PAGE);
     expect(w.segmentAddress.length).toBe(1);
     file.close();

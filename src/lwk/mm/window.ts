@@ -115,7 +115,15 @@ export class GuestWindow {
     scratch.view.setBigUint64(at + 16, BigInt(host), true);
     scratch.view.setBigUint64(at + 24, BigInt(length), true);
     const pid = this.space.state.i32[H.pid]!;
-    const moved = gate.sys(write ? NR.process_vm_writev : NR.process_vm_readv, pid, scratch.address + at, 1, scratch.address + at + 16, 1, 0);
+    const moved = gate.sys(
+      write ? NR.process_vm_writev : NR.process_vm_readv,
+      pid,
+      scratch.address + at,
+      1,
+      scratch.address + at + 16,
+      1,
+      0,
+    );
     if (moved !== length) throw new GuestError(EFAULT);
     if (!write) data.set(scratch.u8.subarray(at + 64, at + 64 + length), from);
   }

@@ -28,7 +28,11 @@ export const memoryCalls: Family = {
   pkey_free: ["none", "no protection keys", () => -ENOSYS],
   mremap: ["lwk", "", (c) => mremap(c.kernel.space, c.num(0), c.num(1), c.num(2), c.int(3), c.num(4))],
   brk: ["lwk", "", (c) => c.kernel.space.brk(c.num(0))],
-  madvise: ["lwk", "advice about swapping and merging is accepted and means nothing here", (c) => madvise(c.kernel.space, c.num(0), c.num(1), c.int(2))],
+  madvise: [
+    "lwk",
+    "advice about swapping and merging is accepted and means nothing here",
+    (c) => madvise(c.kernel.space, c.num(0), c.num(1), c.int(2)),
+  ],
   msync: ["lwk", "", (c) => msync(c.kernel.space, c.num(0), c.num(1), c.int(2))],
   mincore: [
     "lwk",
@@ -47,7 +51,11 @@ export const memoryCalls: Family = {
       return 0;
     },
   ],
-  mlock: ["lwk", "memory is never swapped by the LWK; nothing to do", (c) => (c.kernel.space.covered(Math.floor(c.num(0) / 4096) * 4096, c.num(0) + c.num(1)) ? 0 : -ENOMEM)],
+  mlock: [
+    "lwk",
+    "memory is never swapped by the LWK; nothing to do",
+    (c) => (c.kernel.space.covered(Math.floor(c.num(0) / 4096) * 4096, c.num(0) + c.num(1)) ? 0 : -ENOMEM),
+  ],
   mlock2: ["lwk", "as mlock", (c) => (c.kernel.space.covered(Math.floor(c.num(0) / 4096) * 4096, c.num(0) + c.num(1)) ? 0 : -ENOMEM)],
   munlock: ["lwk", "as mlock", () => 0],
   mlockall: ["lwk", "as mlock", (c) => (c.int(0) & ~7 || c.int(0) === 0 ? -EINVAL : 0)],

@@ -1,7 +1,22 @@
 /** System calls on signals. */
 import { EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, EPERM, ERESTARTNOHAND, ESRCH } from "../../abi/errno.ts";
 import { NR } from "../../abi/nr.ts";
-import { defaultAction, MINSIGSTKSZ, SI_TKILL, SI_USER, SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGKILL, SIGNAL_COUNT, SIGSTOP, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, signalBit } from "../../abi/signal.ts";
+import {
+  defaultAction,
+  MINSIGSTKSZ,
+  SI_TKILL,
+  SI_USER,
+  SIG_BLOCK,
+  SIG_SETMASK,
+  SIG_UNBLOCK,
+  SIGKILL,
+  SIGNAL_COUNT,
+  SIGSTOP,
+  SS_AUTODISARM,
+  SS_DISABLE,
+  SS_ONSTACK,
+  signalBit,
+} from "../../abi/signal.ts";
 import { setHostAction } from "../../host/signals.ts";
 import { R } from "../../vmm/vcpu.ts";
 import type { Call, Family } from "../call.ts";
@@ -44,7 +59,12 @@ function sigaction(c: Call): number {
   if (next && (signal === SIGKILL || signal === SIGSTOP)) return -EINVAL;
   const before = kernel.signals.action(signal);
   if (next) {
-    const action = { handler: kernel.mem.u64(next), flags: kernel.mem.u32(next + 8), restorer: kernel.mem.u64(next + 16), mask: kernel.mem.big(next + 24) & ~UNBLOCKABLE };
+    const action = {
+      handler: kernel.mem.u64(next),
+      flags: kernel.mem.u32(next + 8),
+      restorer: kernel.mem.u64(next + 16),
+      mask: kernel.mem.big(next + 24) & ~UNBLOCKABLE,
+    };
     kernel.signals.setAction(signal, action);
     if (!NEVER_ON_HOST.has(signal) && signal !== kernel.state.i32[H.timeoutSignal]) {
       const byDefault = defaultAction(signal);
@@ -171,7 +191,10 @@ function kill(c: Call): number {
   const pid = c.int(0);
   const signal = c.int(1);
   if (signal < 0 || signal > SIGNAL_COUNT) return -EINVAL;
-  if (pid === kernel.pid) return signal === 0 ? 0 : kernel.signals.send(-1, signal, makeInfo(signal, SI_USER, { pid: kernel.pid, uid: kernel.state.i32[H.uid]! }));
+  if (pid === kernel.pid)
+    return signal === 0
+      ? 0
+      : kernel.signals.send(-1, signal, makeInfo(signal, SI_USER, { pid: kernel.pid, uid: kernel.state.i32[H.uid]! }));
   return kernel.sys(NR.kill, pid, signal);
 }
 
@@ -181,7 +204,9 @@ function tgkill(c: Call, group: number, tid: number, signal: number, info: Uint8
   if (group > 0 && group !== kernel.pid) return -ESRCH;
   const slot = kernel.threads.slotOf(tid);
   if (slot < 0) return -ESRCH;
-  return signal === 0 ? 0 : kernel.signals.send(slot, signal, info ?? makeInfo(signal, SI_TKILL, { pid: kernel.pid, uid: kernel.state.i32[H.uid]! }));
+  return signal === 0
+    ? 0
+    : kernel.signals.send(slot, signal, info ?? makeInfo(signal, SI_TKILL, { pid: kernel.pid, uid: kernel.state.i32[H.uid]! }));
 }
 
 /** siginfo given by the program: it may not pretend to be the kernel or kill(2) towards others. */

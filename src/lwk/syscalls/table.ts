@@ -40,7 +40,26 @@ export interface SyscallTable {
 
 /** Joins all families. Throws on a name that is no call or stands in two families. */
 export function buildTable(end: EndNode): SyscallTable {
-  const families: Family[] = [descriptorCalls, directoryCalls, eventCalls, fileCalls, ioCalls, ioctlCalls, memoryCalls, messageCalls, pollCalls, processCalls, refusedCalls, scheduleCalls, signalCalls, signalFileCalls, socketCalls, systemCalls, threadCalls(end), timeCalls];
+  const families: Family[] = [
+    descriptorCalls,
+    directoryCalls,
+    eventCalls,
+    fileCalls,
+    ioCalls,
+    ioctlCalls,
+    memoryCalls,
+    messageCalls,
+    pollCalls,
+    processCalls,
+    refusedCalls,
+    scheduleCalls,
+    signalCalls,
+    signalFileCalls,
+    socketCalls,
+    systemCalls,
+    threadCalls(end),
+    timeCalls,
+  ];
   const numbers: Record<string, number> = NR;
   const entries: TableEntry[] = [];
   const handlers: (Handler | undefined)[] = new Array(NR_MAX + 1);
@@ -64,6 +83,7 @@ export function allCalls(): TableEntry[] {
     throw new Error("not a running table");
   });
   const rows = [...table.entries];
-  for (const nr of Object.values(NR)) if (!table.known[nr]) rows.push({ nr, name: callName(nr), level: "none", note: "", handler: () => -ENOSYS });
+  for (const nr of Object.values(NR))
+    if (!table.known[nr]) rows.push({ nr, name: callName(nr), level: "none", note: "", handler: () => -ENOSYS });
   return rows.sort((a, b) => a.nr - b.nr);
 }

@@ -70,7 +70,13 @@ function clone3(c: Call): number {
   if ((stack === 0) !== (stackSize === 0)) return -EINVAL;
   const flags = mem.u64(va);
   if (flags >= 2 ** 34) return -EINVAL;
-  return makeThread(c, { flags: flags % 2 ** 32, stack: stack + stackSize, parentTid: mem.u64(va + 24), childTid: mem.u64(va + 16), tls: mem.u64(va + 56) });
+  return makeThread(c, {
+    flags: flags % 2 ** 32,
+    stack: stack + stackSize,
+    parentTid: mem.u64(va + 24),
+    childTid: mem.u64(va + 16),
+    tls: mem.u64(va + 56),
+  });
 }
 
 /** exit(2): the thread's last words to others, then its host thread is free. The last thread ends the program. */
@@ -144,4 +150,3 @@ export function threadCalls(end: EndNode): Family {
     futex_requeue: ["none", "", () => -ENOSYS],
   };
 }
-
