@@ -18,13 +18,40 @@ export const environment = { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/tmp",
 /** The page policies of `--pages`. */
 export const pagings = ["2M/2M", "4K/4K", "2M/4K", "4K/2M"];
 
+/** Directories and process groups of this test process that still exist: they go with it, also when a deadline ends it by SIGTERM. */
+const live = { directories: new Set(), groups: new Set() };
+process.on("exit", () => {
+  for (const group of live.groups) killGroup(group);
+  for (const dir of live.directories) rmSync(dir, { recursive: true, force: true });
+});
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.once(signal, () => process.exit(128 + constants.signals[signal]));
+
+function killGroup(group) {
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // It ended at this moment.
+  }
+}
+
+/** A fresh directory under /tmp that is gone when this process ends. */
+export function freshDirectory() {
+  const dir = mkdtempSync(join(tmpdir(), "margay-test-"));
+  live.directories.add(dir);
+  return dir;
+}
+const remove = (dir) => {
+  rmSync(dir, { recursive: true, force: true });
+  live.directories.delete(dir);
+};
+
 /** A fresh directory under /tmp that is gone when `use` has ended, however it ended. */
 export async function inFreshDirectory(use) {
-  const dir = mkdtempSync(join(tmpdir(), "margay-test-"));
+  const dir = freshDirectory();
   try {
     return await use(dir);
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    remove(dir);
   }
 }
 
@@ -47,11 +74,7 @@ export function run(command, { cwd, env = environment, input = "", timeout = 60,
     let timedOut = false;
     const timer = setTimeout(() => {
       timedOut = true;
-      try {
-        process.kill(-child.pid, "SIGKILL");
-      } catch {
-        // It ended at this moment.
-      }
+      killGroup(child.pid);
     }, timeout * 1000);
     child.stdout.on("data", (data) => (keep === "hash" ? hash.update(data) : out.push(data)));
     child.stderr.on("data", (data) => err.push(data));
@@ -62,6 +85,7 @@ export function run(command, { cwd, env = environment, input = "", timeout = 60,
     });
     child.on("close", (code, signal) => {
       clearTimeout(timer);
+      live.groups.delete(child.pid);
       resolve({
         code: code ?? 128 + constants.signals[signal],
         stdout: keep === "hash" ? Buffer.from(hash.digest("hex")) : Buffer.concat(out),
@@ -70,6 +94,7 @@ export function run(command, { cwd, env = environment, input = "", timeout = 60,
         seconds: (performance.now() - since) / 1000,
       });
     });
+    if (child.pid) live.groups.add(child.pid);
     child.stdin?.end(input);
     started?.(child);
   });

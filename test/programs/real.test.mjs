@@ -1,16 +1,13 @@
 // Real programs, as Debian ships them, against their native run: the list of issue 2. MARGAY_FULL=1 runs the large ones at full size
 // with every page policy; otherwise full size is run once, with 2M/2M.
 import assert from "node:assert/strict";
-import { existsSync, rmSync, writeFileSync } from "node:fs";
-import { after, test } from "node:test";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { compare, environment } from "./compare.mjs";
+import { test } from "node:test";
+import { compare, environment, freshDirectory } from "./compare.mjs";
 
 const full = process.env.MARGAY_FULL === "1";
-const data = mkdtempSync(join(tmpdir(), "margay-data-"));
-after(() => rmSync(data, { recursive: true, force: true }));
+const data = freshDirectory();
 
 /** A test per page policy; skipped where the program is not installed. */
 function should(name, command, options = {}) {
