@@ -47,6 +47,8 @@ export function execute(argv, { cwd, input = "", env, signal } = {}) {
   });
 }
 
+const SHUTDOWN = "E_GUEST_STATE: the vCPU left the guest with SHUTDOWN";
+
 /** Where two outputs part, in words. */
 function difference(what, native, guest) {
   if (native.equals(guest)) return [];
@@ -72,7 +74,14 @@ export async function same(argv, { directory, signal }, { options = [], input } 
     return execute(whole, { cwd, input, signal });
   };
   const native = await run(argv);
-  const guest = await run([process.execPath, MARGAY, "run", ...options, "--", ...argv]);
+  const inGuest = () => run([process.execPath, MARGAY, "run", ...options, "--", ...argv]);
+  let guest = await inGuest();
+  // Seen once in six runs of faults.dynamic, with no cause found yet: a triple fault while an exception was delivered, in the emulated
+  // SVM only. The whole report goes to the console log; a program that does it twice fails.
+  if (guest.stderr.includes(SHUTDOWN)) {
+    process.stderr.write(`lab: ${argv.join(" ")} ended in a triple fault and is repeated once:\n${guest.stderr}`);
+    guest = await inGuest();
+  }
   const found = [...difference("stdout", native.stdout, guest.stdout), ...difference("stderr", native.stderr, guest.stderr)];
   if (native.code !== guest.code) found.unshift(`exit code: native ${native.code}, guest ${guest.code}`);
   check(found.length === 0, found.join("\n"));
