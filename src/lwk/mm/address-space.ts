@@ -22,6 +22,7 @@ import {
   type PageTables,
   WINDOW,
 } from "../../vmm/page-table.ts";
+import { MMAP_MIN_ADDR, USER_END } from "../elf/layout.ts";
 import { GuestError } from "../guest-error.ts";
 import { H, type State } from "../state.ts";
 import { Arena } from "./arena.ts";
@@ -30,10 +31,8 @@ import { identify, MappedFiles } from "./files.ts";
 import { KIND, type Mapping, Mappings, NAME, VF } from "./mappings.ts";
 import { fileEnd } from "./truncated.ts";
 
-/** First address that programs cannot have: PML4 entry 255 belongs to the LWK. */
-export const USER_END = 0x7f80_0000_0000;
-/** Lowest address that mmap gives (vm.mmap_min_addr). */
-const USER_START = 0x1_0000;
+export { USER_END };
+
 const PAGE = M.PAGE_SIZE;
 
 /** Private file mappings up to this size are copied into blocks; larger ones stay with the host. */
@@ -173,7 +172,7 @@ export class AddressSpace {
     if (fixed) {
       if (address % PAGE !== 0) return -EINVAL;
       if (address + size > USER_END || address < 0) return -ENOMEM;
-      if (address < USER_START && this.state.i32[H.euid] !== 0) return -EPERM; // without CAP_SYS_RAWIO a null pointer stays one
+      if (address < MMAP_MIN_ADDR && this.state.i32[H.euid] !== 0) return -EPERM; // without CAP_SYS_RAWIO a null pointer stays one
       if (flags & M.MAP_FIXED_NOREPLACE && !this.mappings.free(start, start + size)) return -EEXIST;
     } else {
       start = this.place(address, size, flags);
@@ -228,11 +227,11 @@ export class AddressSpace {
   /** An address for a mapping that names none: the hint when free, else the highest gap below the mmap base. Large ones start on a 2M border. */
   private place(hint: number, size: number, flags: number): number {
     const wanted = down(hint, PAGE);
-    if (wanted >= USER_START && wanted + size <= USER_END && this.mappings.free(wanted, wanted + size)) return wanted;
+    if (wanted >= MMAP_MIN_ADDR && wanted + size <= USER_END && this.mappings.free(wanted, wanted + size)) return wanted;
     const alignment = size >= WINDOW ? WINDOW : PAGE;
-    if (flags & M.MAP_32BIT) return this.mappings.gap(size, USER_START, 0x8000_0000, alignment);
-    const found = this.mappings.gap(size, USER_START, this.state.getU64(H.mmapBase), alignment);
-    return found >= 0 ? found : this.mappings.gap(size, USER_START, USER_END, PAGE);
+    if (flags & M.MAP_32BIT) return this.mappings.gap(size, MMAP_MIN_ADDR, 0x8000_0000, alignment);
+    const found = this.mappings.gap(size, MMAP_MIN_ADDR, this.state.getU64(H.mmapBase), alignment);
+    return found >= 0 ? found : this.mappings.gap(size, MMAP_MIN_ADDR, USER_END, PAGE);
   }
 
   /**
